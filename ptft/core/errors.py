@@ -1,0 +1,79 @@
+"""Errors that reach the user, each with what to do next.
+
+    PtftError               exit code
+    ├── UsageError          2    the command is wrong
+    │   └── RecipeError     2    the recipe is wrong: every problem in it, together
+    ├── InputError          3    a file, a row or a folder is wrong
+    ├── RunError            4    the run failed: out of memory, diverged, disk full
+    ├── GateError           5    a quality gate was not met; the output is complete
+    └── Interrupted       130    stopped by the user; the same command goes on
+
+`ptft.cli` is the one place that catches them and turns them into a red line and an exit code.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+
+class PtftError(Exception):
+    """What is wrong, where (a file, a line, a knob), and what to do next."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str, where: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+class UsageError(PtftError):
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """Every problem of one recipe at once, so that nobody mends them one run at a time."""
+
+    def __init__(self, stage: str, problems: Sequence[str], *, where: str | None = None) -> None:
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        remedy = f"`ptft {stage} --help` lists the flags, `ptft {stage} --knobs` every knob with its default"
+        super().__init__(f"the recipe of {stage} has {count}:", remedy=remedy, where=where)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join([super().__str__(), *(f"  - {problem}" for problem in self.problems)])
+
+
+class InputError(PtftError):
+    exit_code = 3
+
+
+class RunError(PtftError):
+    exit_code = 4
+
+
+class GateError(PtftError):
+    exit_code = 5
+
+
+class Interrupted(PtftError):
+    exit_code = 130
+
+    def __init__(self) -> None:
+        super().__init__("interrupted", remedy="run the same command again: it goes on where it stopped")
+
+
+def from_os_error(error: OSError) -> PtftError:
+    """The clear error for a file system that will not write; anything else is a plain `RunError`."""
+    where = str(error.filename) if error.filename else None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "free some space, then run the same command again: it goes on where it stopped"
+        return RunError("the disk is full", where=where, remedy=remedy)
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return RunError("cannot write here", where=where, remedy="choose another --out, or change the permissions")
+    return RunError(error.strerror or str(error), where=where, remedy="run the same command again once this is mended")

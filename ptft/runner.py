@@ -1,0 +1,379 @@
+"""recipe -> check inputs -> skip, resume or run -> run record.
+
+An output folder goes through these states, each entered atomically, so that a kill at any moment leaves one of them:
+
+    (absent) -> .ptft/started.json        being made; the same command goes on
+             -> .ptft/result.json         made; being published (files moved from .ptft/new into the folder)
+             -> run.json, no .ptft        complete
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ptft.core import recipes, record
+from ptft.core.contracts import Inputs, Output, Plan, Result, Stage
+from ptft.core.errors import GateError, InputError, Interrupted, PtftError, RunError, UsageError
+from ptft.core.files import STATE, Source, atomic_write, count_lines, expand, hash_file, hash_value, write_json
+from ptft.core.progress import Progress
+from ptft.core.record import Ancestor, FileEntry, RunRecord
+
+REJECTED = "rejected.jsonl"
+DONE = f"{STATE}-done"  # the state on its way out
+NOT_MODEL_FILES = ("run.json", "metrics.jsonl", "README.md")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One command, as the command line understood it."""
+
+    stage: Stage
+    recipe: Any
+    arguments: Mapping[str, tuple[str, ...]]  # positional, by argument name
+    command: tuple[str, ...]
+    out: Path | None = None
+    force: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """record: of a finished run. plan: of a dry run."""
+
+    record: RunRecord | None = None
+    plan: Plan | None = None
+    up_to_date: bool = False
+
+
+def execute(request: Request, progress: Progress) -> Outcome:
+    """Carry out a request. Raises a `PtftError` for everything that is the user's to mend."""
+    with tempfile.TemporaryDirectory(prefix="ptft-") as spool:
+        inputs, entries, lineage = _resolve_inputs(request, Path(spool))
+        if request.dry_run:
+            return Outcome(plan=request.stage.load().plan(request.recipe, inputs, progress))
+        if request.out is None:
+            raise UsageError("no output folder", remedy="name one with -o DIR")
+        _refuse_overlap(request.out, inputs)
+        fingerprint = _fingerprint(request, inputs, entries)
+        finished = _finished(request, fingerprint, entries, progress)
+        if finished is not None:
+            _check_gates(finished)
+            return Outcome(record=finished, up_to_date=True)
+        with _locked(request.out):
+            made = _make(request, inputs, entries, lineage, fingerprint, progress)
+    _check_gates(made)
+    return Outcome(record=made)
+
+
+def _check_gates(finished: RunRecord) -> None:
+    if finished.gates:
+        remedy = "the output is complete and kept as evidence; change the model or the gate"
+        raise GateError("; ".join(finished.gates), remedy=remedy)
+
+
+# ---------------------------------------------------------------- inputs
+
+
+def _resolve_inputs(request: Request, spool: Path) -> tuple[Inputs, tuple[FileEntry, ...], tuple[Ancestor, ...]]:
+    """Find every input the arguments and the recipe's path knobs name; hash it; note which run made it."""
+    kinds = {argument.name: argument.kind for argument in request.stage.arguments}
+    named = {name: value for name, value in request.arguments.items() if value}
+    for leaf in recipes.knobs(type(request.recipe)):
+        value = _value_of(request.recipe, leaf.name)
+        if leaf.meta.get("path") and value:
+            kinds[leaf.name] = leaf.meta["path"]
+            named[leaf.name] = value if isinstance(value, tuple) else (value,)
+    rows: dict[str, tuple[Source, ...]] = {}
+    folders: dict[str, Path] = {}
+    entries: list[FileEntry] = []
+    for name, values in named.items():
+        if kinds[name] == "rows":
+            rows[name] = expand(values, spool)
+            for source in rows[name]:
+                entries.extend(_entries(source.path, name, shown=source.name if spool in source.path.parents else None))
+        else:
+            folders[name] = _folder(values[0])
+            entries.extend(_entries(folders[name], name))
+    lineage = {ancestor.run: ancestor for path in _folders_of(rows, folders) for ancestor in _ancestors(path)}
+    return Inputs(rows, folders), tuple(entries), tuple(lineage.values())
+
+
+def _value_of(recipe: Any, dotted: str) -> Any:
+    for part in dotted.split("."):
+        recipe = getattr(recipe, part)
+    return recipe
+
+
+def _folder(value: str) -> Path:
+    if value.startswith("hf:"):
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(value[3:]))
+    path = Path(value)
+    if not path.exists():
+        raise InputError("no such folder", where=value, remedy="check the path; a hub model is named hf:ORG/NAME")
+    return path
+
+
+def _entries(path: Path, role: str, shown: str | None = None) -> list[FileEntry]:
+    if path.is_dir():
+        files = [
+            file
+            for file in sorted(path.iterdir())
+            if file.is_file() and file.name not in NOT_MODEL_FILES and file.name[0] != "."
+        ]
+    else:
+        files = [path]
+    made_by = record.read(path if path.is_dir() else path.parent)
+    run = made_by.run if made_by else None
+    return [FileEntry(shown or str(file), file.stat().st_size, hash_file(file), role=role, run=run) for file in files]
+
+
+def _folders_of(rows: Mapping[str, tuple[Source, ...]], folders: Mapping[str, Path]) -> set[Path]:
+    data = {
+        source.path if source.path.is_dir() else source.path.parent for sources in rows.values() for source in sources
+    }
+    return data | set(folders.values())
+
+
+def _ancestors(folder: Path) -> list[Ancestor]:
+    made_by = record.read(folder)
+    if made_by is None:
+        return []
+    own = Ancestor(made_by.run, made_by.stage, tuple(entry.hash for entry in made_by.inputs))
+    return [*made_by.lineage, own]
+
+
+def _fingerprint(request: Request, inputs: Inputs, entries: Sequence[FileEntry]) -> str:
+    """Decides "the same": stage, recipe, and the inputs' contents and names (names go into ids), not their places."""
+    names = {role: [source.name for source in sources] for role, sources in inputs.rows.items()}
+    contents = [(entry.role, Path(entry.path).name, entry.hash) for entry in entries]
+    return hash_value([request.stage.name, recipes.identity_of(request.recipe), names, contents])
+
+
+def _refuse_overlap(out: Path, inputs: Inputs) -> None:
+    """An output must not be an input, nor hold one: it would be overwritten while it is read."""
+    target = out.resolve()
+    sources = [source.path for group in inputs.rows.values() for source in group]
+    for path in [*sources, *inputs.folders.values()]:
+        resolved = path.resolve()
+        if target == resolved or target in resolved.parents:
+            raise UsageError(f"the output folder holds the input {path}", where=str(out), remedy="name another --out")
+
+
+# ---------------------------------------------------------------- what is there already
+
+
+def _finished(request: Request, fingerprint: str, entries: Sequence[FileEntry], progress: Progress) -> RunRecord | None:
+    """The record of a finished, unchanged, equal run; else None, with the folder ready to be made or refused."""
+    out = request.out
+    assert out is not None
+    if out.exists() and not out.is_dir():
+        raise UsageError("the output is a file", where=str(out), remedy="name a folder with --out")
+    shutil.rmtree(out / DONE, ignore_errors=True)
+    if _started(out):
+        _accept_started(request, fingerprint, progress)
+        return None
+    done = record.read(out) if out.is_dir() else None
+    if done is None:
+        if out.is_dir() and any(path.name != REJECTED for path in out.iterdir()):
+            remedy = "name a new or empty folder: ptft never deletes what it did not make"
+            raise UsageError("this folder holds files that ptft did not make", where=str(out), remedy=remedy)
+        return None
+    changed = _changed_outputs(out, done)
+    if done.stage == request.stage.name and done.fingerprint == fingerprint and not changed:
+        return done
+    if not request.force:
+        what = _difference(request, done, entries, changed)
+        raise UsageError(
+            f"holds a finished {done.stage} that differs: {what}",
+            where=str(out),
+            remedy="--force makes it again; or name another --out",
+        )
+    _remove_outputs(out, done)
+    return None
+
+
+def _started(out: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = orjson.loads((out / STATE / "started.json").read_bytes())
+        return found
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _accept_started(request: Request, fingerprint: str, progress: Progress) -> None:
+    """An interrupted run of the same thing goes on; of another thing it is refused, or with --force begun anew."""
+    out, started = request.out, _started(request.out or Path())
+    assert out is not None and started is not None
+    if started["fingerprint"] == fingerprint and not request.force:
+        progress.note(f"{out}: going on where the last run stopped")
+        return
+    if not request.force and not started.get("bad_input"):
+        remedy = "run that command again to finish it, or --force to begin anew"
+        raise UsageError(
+            f"holds an unfinished {started['stage']} with other inputs or settings", where=str(out), remedy=remedy
+        )
+    with _locked(out):
+        for path in [*out.glob("checkpoint-*"), *(path for path in (out / STATE).iterdir() if path.name != "lock")]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _changed_outputs(out: Path, done: RunRecord) -> list[str]:
+    changed = []
+    for entry in done.outputs:
+        path = out / entry.path
+        if not path.is_file() or path.stat().st_size != entry.bytes or hash_file(path) != entry.hash:
+            changed.append(entry.path)
+    return changed
+
+
+def _difference(request: Request, done: RunRecord, entries: Sequence[FileEntry], changed: list[str]) -> str:
+    """In words, the first things that differ between the finished run and this one."""
+    if done.stage != request.stage.name:
+        return f"this is {request.stage.name}"
+    if changed:
+        return f"{', '.join(changed[:3])} changed since it was written"
+    old, new = _flat(done.recipe), _flat(recipes.as_dict(request.recipe))
+    knobs = [
+        f"{key} {old.get(key)!r} -> {new.get(key)!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    if knobs:
+        return ", ".join(knobs[:4]) + (f" and {len(knobs) - 4} more" if len(knobs) > 4 else "")
+    before = {entry.hash for entry in done.inputs}
+    files = [entry.path for entry in entries if entry.hash not in before]
+    return f"the input {', '.join(files[:3]) or 'files'} changed"
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+    return flat
+
+
+def _remove_outputs(out: Path, done: RunRecord) -> None:
+    """Remove what the record lists, the record first, and nothing else."""
+    (out / record.NAME).unlink()
+    for entry in done.outputs:
+        (out / entry.path).unlink(missing_ok=True)
+    for folder in sorted((path for path in out.rglob("*") if path.is_dir()), reverse=True):
+        with contextlib.suppress(OSError):  # still holds something that is not ours
+            folder.rmdir()
+
+
+# ---------------------------------------------------------------- making
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Only one process makes a folder; the lock goes with the process, however it ends."""
+    state = out / STATE
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            remedy = "wait for it, or name another --out"
+            raise UsageError("another ptft is making this folder", where=str(out), remedy=remedy) from error
+        yield
+
+
+def _make(
+    request: Request,
+    inputs: Inputs,
+    entries: tuple[FileEntry, ...],
+    lineage: tuple[Ancestor, ...],
+    fingerprint: str,
+    progress: Progress,
+) -> RunRecord:
+    assert request.out is not None
+    out = Output(request.out, request.out / STATE / "new", request.out / STATE / "state")
+    started = {"stage": request.stage.name, "fingerprint": fingerprint, "command": request.command}
+    write_json(request.out / STATE / "started.json", started)
+    result_file = request.out / STATE / "result.json"
+    if not result_file.exists():
+        shutil.rmtree(out.new, ignore_errors=True)
+        out.new.mkdir(parents=True)
+        out.state.mkdir(exist_ok=True)
+        try:
+            write_json(result_file, _run(request, inputs, out, progress))
+        except (InputError, UsageError):  # mended input is another input: it must not need --force
+            write_json(request.out / STATE / "started.json", {**started, "bad_input": True})
+            raise
+    saved = orjson.loads(result_file.read_bytes())
+    draft = RunRecord(
+        run="", stage=request.stage.name, status="complete", fingerprint=fingerprint, command=request.command,
+        recipe=recipes.as_dict(request.recipe), seed=request.recipe.seed, inputs=entries,
+        outputs=tuple(FileEntry(**entry) for entry in saved.pop("outputs")), lineage=lineage,
+        versions=record.versions(), device=record.device(), **{**saved, "gates": tuple(saved["gates"])},
+    )  # fmt: skip
+    finished = replace(draft, run=hash_value([fingerprint, [(entry.path, entry.hash) for entry in draft.outputs]])[:16])
+    _publish(out, finished)
+    return finished
+
+
+def _run(request: Request, inputs: Inputs, out: Output, progress: Progress) -> dict[str, Any]:
+    """Run the stage; return what the record needs of it. Its rejected rows are kept even where it fails."""
+    started, clock = _now(), time.monotonic()
+    try:
+        result: Result = request.stage.load().run(request.recipe, inputs, out, progress)
+    except KeyboardInterrupt as error:
+        raise Interrupted from error
+    except MemoryError as error:
+        raise RunError("out of memory", remedy="lower the batch or the number of workers") from error
+    except PtftError:
+        if (out.new / REJECTED).exists():
+            shutil.copy(out.new / REJECTED, out.final / REJECTED)
+        raise
+    return {
+        "counts": result.counts, "metrics": result.metrics, "gates": list(result.gates),
+        "outputs": [asdict(entry) for entry in _outputs(out.new)],
+        "started": started, "ended": _now(), "seconds": round(time.monotonic() - clock, 3),
+    }  # fmt: skip
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _outputs(new: Path) -> list[FileEntry]:
+    entries = []
+    for path in sorted(path for path in new.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        rows = count_lines(path) if path.suffix == ".jsonl" else None
+        entries.append(FileEntry(path.relative_to(new).as_posix(), path.stat().st_size, hash_file(path), rows=rows))
+    return entries
+
+
+def _publish(out: Output, finished: RunRecord) -> None:
+    """Move the files into the folder, then write the record, then drop the state: repeatable from any point."""
+    (out.final / REJECTED).unlink(missing_ok=True)  # of an earlier, failed try
+    for entry in finished.outputs:
+        target = out.final / entry.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (out.new / entry.path).exists():
+            (out.new / entry.path).replace(target)
+    with atomic_write(out.final / record.NAME) as file:
+        file.write(record.to_json(finished))
+    for checkpoint in out.final.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    # renamed first: a folder half deleted must not look like one half made
+    shutil.rmtree(out.final / DONE, ignore_errors=True)
+    (out.final / STATE).rename(out.final / DONE)
+    shutil.rmtree(out.final / DONE, ignore_errors=True)

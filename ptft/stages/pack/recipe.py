@@ -1,0 +1,33 @@
+"""The knobs of `ptft pack`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ptft.core.contracts import TOKENS, Argument, Stage
+from ptft.core.recipes import Recipe, knob
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackRecipe(Recipe):
+    tokenizer: str = knob("", "a tokenizer folder", flag="--tokenizer/-t", path="folder")
+    seq_len: int = knob(1024, "tokens in a training sequence", flag="--seq-len", low=8)
+    val: float = knob(0.0, "share of documents kept for validation", flag="--val", low=0, below=1)
+    shard_tokens: int = knob(100_000_000, "most tokens in one file", low=1000)
+    block_rows: int = knob(
+        2000, "documents a unit of work; an interrupted run goes on at the last whole one", low=1, identity=False
+    )
+    columns: dict[str, str] = knob({}, "wanted name -> name in the file")
+
+    def problems(self) -> list[str]:
+        return [] if self.tokenizer else ["tokenizer: name a tokenizer folder with -t"]
+
+
+STAGE = Stage(
+    name="pack",
+    help="A corpus to token files that are memory-mapped, with document boundaries, ready to train on.",
+    recipe=PackRecipe,
+    module="ptft.stages.pack.run",
+    arguments=(Argument("data", "INPUT...", "a corpus: files, folders, globs, '-' or hf:NAME", "rows"),),
+    makes=TOKENS,
+)

@@ -1,0 +1,102 @@
+"""`ptft show`: what a folder is, where it came from, and how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ptft.core import record
+from ptft.core.contracts import kind_of
+from ptft.core.errors import InputError
+from ptft.core.files import STATE, is_unfinished
+from ptft.core.progress import Table, table_of
+from ptft.core.record import RunRecord
+
+
+def described(folders: Sequence[Path]) -> tuple[list[Table], Any]:
+    """Tables for people and the same facts for machines. Several folders become one table, a column each."""
+    facts = [_facts(folder) for folder in folders]
+    if len(folders) == 1:
+        return _tables(folders[0], facts[0]), facts[0]
+    return [_side_by_side(folders, facts)], facts
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        what = "this is a file, not a folder" if folder.exists() else "no such folder"
+        raise InputError(what, where=str(folder), remedy="name the folder that a stage wrote")
+    kind = kind_of(folder)
+    if is_unfinished(folder):
+        started = orjson.loads((folder / STATE / "started.json").read_bytes())
+        return {"folder": str(folder), "kind": "unfinished", **started}
+    made_by = record.read(folder)
+    if made_by is None and kind is None:
+        remedy = "it is neither a folder of ptft nor a model, tokenizer or corpus that ptft can read"
+        raise InputError("cannot tell what this folder is", where=str(folder), remedy=remedy)
+    facts = {"folder": str(folder), "kind": kind.name if kind else made_by.stage if made_by else ""}
+    return facts if made_by is None else {**facts, **orjson.loads(record.to_json(made_by))}
+
+
+def _tables(folder: Path, facts: dict[str, Any]) -> list[Table]:
+    head = [("kind", facts["kind"])]
+    if "run" not in facts:
+        if "command" in facts:
+            head += [("stage", facts["stage"]), ("go on with", " ".join(facts["command"]))]
+        return [table_of(str(folder), ("", ""), head)]
+    made_by = record.read(folder)
+    assert made_by is not None
+    head += [
+        ("stage", made_by.stage),
+        ("run", made_by.run),
+        ("command", " ".join(made_by.command)),
+        ("made", f"{made_by.started}, in {made_by.seconds:.1f} s, on {made_by.device}"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in made_by.versions.items())),
+    ]
+    head += [("gate not met", gate) for gate in made_by.gates]
+    tables = [
+        table_of(str(folder), ("", ""), head),
+        _files("inputs", made_by.inputs),
+        _files("outputs", made_by.outputs),
+    ]
+    if made_by.lineage:
+        tables.append(table_of("came from", ("stage", "run"), [(one.stage, one.run) for one in made_by.lineage]))
+    figures = _figures(made_by)
+    return [*tables, table_of("how it went", ("", ""), figures)] if figures else tables
+
+
+def _files(title: str, entries: Sequence[record.FileEntry]) -> Table:
+    shown = [
+        (entry.path, entry.bytes, "-" if entry.rows is None else entry.rows, entry.run or "-") for entry in entries[:12]
+    ]
+    if len(entries) > 12:
+        shown.append((f"... and {len(entries) - 12:,} more", sum(entry.bytes for entry in entries[12:]), "-", "-"))
+    return table_of(title, ("file", "bytes", "rows", "made by run"), shown)
+
+
+def _figures(made_by: RunRecord) -> list[tuple[str, object]]:
+    """Counts and metrics, nested ones under dotted names."""
+    return list(_leaves({**made_by.counts, **made_by.metrics}).items())
+
+
+def _leaves(nested: dict[str, Any], prefix: str = "") -> dict[str, object]:
+    leaves: dict[str, object] = {}
+    for key, value in nested.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            leaves.update(_leaves(value, name + "."))
+        elif isinstance(value, list) and all(isinstance(item, int | float | str) for item in value):
+            leaves[name] = " .. ".join(f"{item:.4g}" if isinstance(item, float) else str(item) for item in value)
+        elif not isinstance(value, list):
+            leaves[name] = value
+    return leaves
+
+
+def _side_by_side(folders: Sequence[Path], facts: Sequence[dict[str, Any]]) -> Table:
+    columns = [_leaves({**one.get("counts", {}), **one.get("metrics", {})}) for one in facts]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    rows: list[tuple[object, ...]] = [("stage", *(one.get("stage", one["kind"]) for one in facts))]
+    rows += [(name, *(column.get(name) for column in columns)) for name in names]
+    return table_of("", ("", *map(str, folders)), rows)

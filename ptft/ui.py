@@ -1,0 +1,123 @@
+"""What people see, all of it on standard error: progress, tables, warnings, the error line and its hint.
+
+Plain text where standard error is not a terminal, and no progress bars at all there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table as RichTable
+
+from ptft.core.contracts import Plan
+from ptft.core.errors import PtftError
+from ptft.core.progress import Step, Table, cell
+from ptft.core.record import RunRecord
+
+
+class _Bar:
+    def __init__(self, bars: Progress, task: Any) -> None:
+        self._bars, self._task = bars, task
+
+    def advance(self, amount: int = 1, info: str = "") -> None:
+        self._bars.update(self._task, advance=amount)
+        if info:
+            self._bars.update(self._task, info=info)
+
+
+class _NoBar:
+    def advance(self, amount: int = 1, info: str = "") -> None:
+        return None
+
+
+class Terminal:
+    """The `Progress` that stages report to. quiet: only warnings and errors."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.quiet = quiet
+
+    @contextmanager
+    def step(self, name: str, total: int | None = None, unit: str = "rows") -> Iterator[Step]:
+        if self.quiet or not self.console.is_terminal:
+            yield _NoBar()
+            return
+        columns = (
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn(unit),
+            TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("[dim]{task.fields[info]}"),
+        )  # fmt: skip
+        with Progress(*columns, console=self.console, transient=True) as bars:
+            yield _Bar(bars, bars.add_task(name, total=total, info=""))
+
+    def note(self, text: str) -> None:
+        if not self.quiet:
+            self.console.print(escape(text))
+
+    def warn(self, text: str) -> None:
+        self.console.print(f"[yellow]warning:[/] {escape(text)}")
+
+    def table(self, table: Table) -> None:
+        if self.quiet:
+            return
+        shown = RichTable(
+            title=escape(table.title) if table.title else None,
+            title_justify="left",
+            title_style="bold",
+            box=None,
+            pad_edge=False,
+        )
+        for number, column in enumerate(table.columns):
+            numeric = all(_is_number(row[number]) for row in table.rows)
+            shown.add_column(escape(column), justify="right" if numeric and number else "left", overflow="fold")
+        for row in table.rows:
+            shown.add_row(*(escape(text) for text in row))
+        self.console.print(shown, soft_wrap=False)
+
+    def error(self, error: PtftError) -> None:
+        first, *rest = str(error).split("\n")
+        self.console.print(f"[bold red]error:[/] [red]{escape(first)}[/]")
+        for line in rest:
+            self.console.print(f"[red]{escape(line)}[/]")
+        self.console.print(f"[dim]  try:[/] {escape(error.remedy)}")
+
+    def bug(self, error: BaseException) -> None:
+        self.console.print(f"[bold red]error:[/] [red]a bug in ptft: {type(error).__name__}: {escape(str(error))}[/]")
+        self.console.print("[dim]  try:[/] the same command with --debug shows where; please report it")
+
+    def finished(self, record: RunRecord, out: str, up_to_date: bool) -> None:
+        if up_to_date:
+            self.note(f"{record.stage}: {out} is up to date")
+            return
+        rows = [
+            (name, value)
+            for name, value in {**record.counts, **record.metrics}.items()
+            if not isinstance(value, dict | list)
+        ]
+        self.table(_pairs(f"{record.stage}: {out} ({record.seconds:.1f} s)", rows))
+
+    def plan(self, stage: str, plan: Plan) -> None:
+        self.table(_pairs(f"{stage} would do this; nothing was written", plan.lines))
+
+
+def _pairs(title: str, rows: Any) -> Table:
+    return Table(title, ("", ""), tuple((name.replace("_", " "), cell(value)) for name, value in rows))
+
+
+def _is_number(text: str) -> bool:
+    return (
+        text.replace(",", "").replace(".", "").replace("%", "").replace("-", "").replace("e", "").strip().isdigit()
+        or text == "-"
+    )
