@@ -7,6 +7,7 @@ wrong with any of them is reported together.
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import signal
 import sys
@@ -199,6 +200,8 @@ def _prepare(arguments: dict[str, tuple[str, ...]], flags: dict[str, Any]) -> No
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    for name in ("torchao", "torch.utils._pytree"):  # they warn, on import, of GPU kernels that a CPU does not have
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 # ---------------------------------------------------------------- the commands

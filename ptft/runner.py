@@ -188,7 +188,7 @@ def _finished(request: Request, fingerprint: str, entries: Sequence[FileEntry], 
         return None
     done = record.read(out) if out.is_dir() else None
     if done is None:
-        if out.is_dir() and any(path.name != REJECTED for path in out.iterdir()):
+        if out.is_dir() and any(path.name not in (REJECTED, STATE) for path in out.iterdir()):
             remedy = "name a new or empty folder: ptft never deletes what it did not make"
             raise UsageError("this folder holds files that ptft did not make", where=str(out), remedy=remedy)
         return None

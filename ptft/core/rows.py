@@ -120,6 +120,23 @@ class RejectLog:
         if self.bad == self.rows == self.FIRST_LOOK:
             self.check()
 
+    def size(self) -> int:
+        """Bytes of the log so far, for a journal."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def restore(self, rows: int, bad: int, size: int) -> None:
+        """Go back to a journalled point: what was logged after it is cut off, and will be logged again."""
+        self.rows, self.bad = rows, bad
+        if self.path.exists():
+            with self.path.open("ab") as file:
+                file.truncate(size)
+            if not size:
+                self.path.unlink()
+        if bad:
+            with self.path.open("rb") as file:
+                entry = orjson.loads(file.readline())
+            self._first = Rejected(entry["file"], entry["line"], entry["reason"], entry["raw"])
+
     def check(self) -> None:
         """Raise `InputError` where more than `max_bad_rows` of all rows are bad."""
         if self._first is None or self.bad <= self.max_bad_rows * self.rows:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from ptft.core.contracts import CORPUS, Argument, Stage
 from ptft.core.recipes import Recipe, knob
+from ptft.core.text import LANGUAGES
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,29 @@ class EnglishRules:
     min_alphabetic_words: float = knob(0.8, "smallest share of words with a letter", low=0, high=1)
     min_stop_words: int = knob(2, "fewest different stop words of {the, be, to, of, and, that, have, with}", low=0)
     max_duplicate_lines: float = knob(0.3, "largest share of lines seen before", low=0, high=1)
+    max_duplicate_line_characters: float = knob(0.2, "largest share of characters in such lines", low=0, high=1)
+    max_duplicate_paragraphs: float = knob(0.3, "largest share of paragraphs seen before", low=0, high=1)
+    max_duplicate_paragraph_characters: float = knob(
+        0.2, "largest share of characters in such paragraphs", low=0, high=1
+    )
     max_top_2gram: float = knob(0.20, "largest share of characters in the most frequent word pair", low=0, high=1)
     max_top_3gram: float = knob(0.18, "the same for word triples", low=0, high=1)
     max_top_4gram: float = knob(0.16, "the same for four words", low=0, high=1)
+    max_duplicate_5gram: float = knob(0.15, "largest share of characters in five words seen before", low=0, high=1)
+    max_duplicate_6gram: float = knob(0.14, "the same for six words", low=0, high=1)
+    max_duplicate_7gram: float = knob(0.13, "the same for seven words", low=0, high=1)
+    max_duplicate_8gram: float = knob(0.12, "the same for eight words", low=0, high=1)
+    max_duplicate_9gram: float = knob(0.11, "the same for nine words", low=0, high=1)
+    max_duplicate_10gram: float = knob(0.10, "the same for ten words", low=0, high=1)
 
 
 @dataclass(frozen=True)
 class ChineseRules:
-    """FineWeb-2's rules for cmn_Hani, counted in characters where Chinese has no spaces."""
+    """FineWeb-2's rules for cmn_Hani, counted in characters where Chinese has no spaces.
+
+    A Latin word in Chinese text counts as one character of an n-gram. Where FineWeb-2 counts words, six of them are taken
+    for ten characters.
+    """
 
     min_characters: int = knob(50, "fewest Han characters", low=0)
     max_characters: int = knob(500_000, "most characters", low=1)
@@ -44,6 +60,10 @@ class ChineseRules:
     max_top_2gram: float = knob(0.256, "largest share of characters in the most frequent character pair", low=0, high=1)
     max_top_3gram: float = knob(0.201, "the same for three characters", low=0, high=1)
     max_top_4gram: float = knob(0.171, "the same for four characters", low=0, high=1)
+    max_duplicate_10gram: float = knob(
+        0.182, "largest share of characters in ten characters seen before", low=0, high=1
+    )
+    max_newlines_per_character: float = knob(0.11, "most line ends a character (FineWeb-2: .178 a word)", low=0, high=1)
     min_stop_words: int = knob(1, "fewest different stop words of {的, 年, 在, 月, 是, 和, 日, 了}", low=0)
 
 
@@ -77,6 +97,17 @@ class CleanRecipe(Recipe):
         2000, "rows a unit of work; an interrupted run goes on at the last whole one", low=1, identity=False
     )
     workers: int = knob(0, "processes (0: one a core)", flag="--workers", low=0, identity=False)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return tuple(part.strip() for part in self.lang.split(",") if part.strip())
+
+    def problems(self) -> list[str]:
+        unknown = [name for name in self.languages if name not in LANGUAGES]
+        problems = [f"lang: {name!r} is not one of {', '.join(LANGUAGES)}" for name in unknown]
+        if self.text_field != "text" and self.columns.get("text", self.text_field) != self.text_field:
+            problems.append(f"text_field = {self.text_field!r} and columns.text = {self.columns['text']!r} differ")
+        return problems
 
 
 STAGE = Stage(

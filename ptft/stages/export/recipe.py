@@ -18,6 +18,16 @@ class ExportRecipe(Recipe):
         "", "rows (text, or text and label) to compare the export with the original on", flag="--verify", path="rows"
     )
     verify_rows: int = knob(64, "rows used of it", low=1)
+    max_loss_increase: float = knob(
+        0.0, "gate: exit 5 where the loss on --verify rises by more than this share, e.g. 2% (0: none)",
+        flag="--max-loss-increase", low=0,
+    )  # fmt: skip
+    columns: dict[str, str] = knob({}, "wanted name -> name in the --verify file")
+
+    def problems(self) -> list[str]:
+        if self.max_loss_increase and not self.verify:
+            return ["max_loss_increase: it is measured on rows; name some with --verify"]
+        return []
 
 
 STAGE = Stage(

@@ -27,7 +27,7 @@ class FinetuneRecipe(Recipe):
     epochs: float = knob(3.0, "passes over the data", flag="--epochs", above=0)
     lr: float = knob(0.0, "peak learning rate (0: follows from method and width)", flag="--lr", low=0)
     batch_size: int = knob(16, "rows an optimizer step", flag="--batch-size", low=1)
-    micro_batch: int = knob(0, "rows a forward pass (0: as many as the step has, at most 16)", low=0)
+    micro_batch: int = knob(0, "rows a forward pass (0: what suits the device)", low=0)
     schedule: Literal["cosine", "linear", "constant"] = knob("cosine", "learning rate after warmup")
     warmup: float = knob(0.1, "share of the steps that warm up", low=0, below=1)
     weight_decay: float = knob(0.01, "weight decay, not on norms and biases", low=0)

@@ -38,7 +38,7 @@ class PretrainRecipe(Recipe):
     )
     seq_len: int = knob(0, "tokens in a sequence (0: as packed, or 512)", flag="--seq-len", low=0)
     batch_tokens: int = knob(16_384, "tokens an optimizer step", flag="--batch-tokens", low=1)
-    micro_batch: int = knob(0, "sequences a forward pass (0: as many as the step has, at most 16)", low=0)
+    micro_batch: int = knob(0, "sequences a forward pass (0: what suits the device)", low=0)
     lr: float = knob(0.0, "peak learning rate (0: follows from the width)", flag="--lr", low=0)
     schedule: Literal["cosine", "linear", "constant"] = knob("cosine", "learning rate after warmup")
     warmup: float = knob(0.05, "share of the steps that warm up", low=0, below=1)

@@ -18,6 +18,10 @@ class SplitRecipe(Recipe):
     )
     shingle: int = knob(5, "words (or Han characters) in a shingle", low=1)
     permutations: int = knob(128, "MinHash permutations", low=16)
+    block_rows: int = knob(
+        2000, "rows a unit of work; an interrupted run goes on at the last whole one", low=1, identity=False
+    )
+    workers: int = knob(0, "processes (0: one a core)", flag="--workers", low=0, identity=False)
     columns: dict[str, str] = knob({}, "wanted name -> name in the file")
 
     def problems(self) -> list[str]:

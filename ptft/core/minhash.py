@@ -1,0 +1,266 @@
+"""Text to tokens, shingles, MinHash signatures and LSH band keys, all as numpy arrays of a whole batch.
+
+One tokenizer for every language: each Han, kana or hangul character is a token, each other run of letters and digits
+(case folded) is one. A word at a time in Python, this is four fifths of a deduplication's time; as arrays it is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+U8: TypeAlias = npt.NDArray[np.uint8]
+U32: TypeAlias = npt.NDArray[np.uint32]
+U64: TypeAlias = npt.NDArray[np.uint64]
+I64: TypeAlias = npt.NDArray[np.int64]
+CHUNK_CHARACTERS = 1 << 18  # characters tokenised at a time
+CHUNK_SHINGLES = 1 << 16  # shingles signed at a time: they stay in the cache while every permutation passes over them
+_SEPARATOR, _WORD, _ALONE = 0, 1, 2  # classes of characters
+_CJK = "\u3005-\u3007\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+_BETWEEN_TOKENS = re.compile(f"[\\W{_CJK}]")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of n texts, one after another. hashes, lengths (in characters): (tokens,); offsets: (n + 1,)."""
+
+    hashes: U64
+    lengths: U32
+    offsets: I64
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def of(self, text: int) -> tuple[U64, U32]:
+        start, end = self.offsets[text], self.offsets[text + 1]
+        return self.hashes[start:end], self.lengths[start:end]
+
+    def take(self, texts: Sequence[int]) -> Tokens:
+        """The tokens of some of the texts."""
+        if len(texts) == len(self):
+            return self
+        parts = [self.of(text) for text in texts]
+        empty: tuple[U64, U32] = self.hashes[:0], self.lengths[:0]
+        hashes, lengths = (np.concatenate(arrays) for arrays in zip(*(parts or [empty]), strict=True))
+        return Tokens(hashes, lengths, offsets([len(part[0]) for part in parts]))
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What decides a signature: shingle length, the permutations (2, P) uint32, and how the P values fall into bands."""
+
+    shingle: int
+    permutations: U32
+    bands: int
+    rows: int  # values in a band
+
+
+def scheme(shingle: int, permutations: int, threshold: float, seed: int) -> Scheme:
+    """datasketch's own `affine32` permutations, and the bands that find a pair at `threshold` with probability >= 0.95."""
+    from datasketch import MinHash
+
+    made = MinHash(num_perm=permutations, seed=seed % 2**32, scheme="affine32").permutations
+    rows = rows_per_band(permutations, threshold)
+    return Scheme(shingle, np.ascontiguousarray(made, dtype=np.uint32), permutations // rows, rows)
+
+
+def rows_per_band(permutations: int, threshold: float, recall: float = 0.95) -> int:
+    """The most rows r in each of P // r bands with P(hit) = 1 - (1 - threshold^r)^(P // r) >= recall.
+
+    Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4. More rows mean fewer false candidates.
+    """
+    fitting = (r for r in range(permutations, 0, -1) if 1 - (1 - threshold**r) ** (permutations // r) >= recall)
+    return next(fitting, 1)
+
+
+# ---------------------------------------------------------------- tokens
+
+
+def tokenise(texts: Sequence[str]) -> Tokens:
+    """Every text's tokens as 64-bit hashes. The same token has the same hash in every text, process and run."""
+    hashes, lengths = [np.empty(0, np.uint64)], [np.empty(0, np.uint32)]
+    counts = np.zeros(len(texts), np.int64)
+    for chunk in _chunks(texts):
+        chunk_hashes, chunk_lengths, chunk_counts = _tokenise_chunk([piece for _, piece in chunk])
+        hashes.append(chunk_hashes)
+        lengths.append(chunk_lengths)
+        np.add.at(counts, [text for text, _ in chunk], chunk_counts)
+    return Tokens(np.concatenate(hashes), np.concatenate(lengths), offsets(counts))
+
+
+def offsets(counts: npt.ArrayLike) -> I64:
+    """Where each of n runs starts, and where the last one ends: (n + 1,)."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
+    """Texts with their numbers, about `CHUNK_CHARACTERS` together; a longer one in pieces."""
+    chunk: list[tuple[int, str]] = []
+    size = 0
+    for number, text in enumerate(texts):
+        for piece in _pieces(text.casefold()):
+            if chunk and size + len(piece) > CHUNK_CHARACTERS:
+                yield chunk
+                chunk, size = [], 0
+            chunk.append((number, piece))
+            size += len(piece)
+    if chunk:
+        yield chunk
+
+
+def _pieces(text: str) -> Iterator[str]:
+    start = 0
+    while len(text) - start > CHUNK_CHARACTERS:
+        cut = _BETWEEN_TOKENS.search(text, start + CHUNK_CHARACTERS)
+        if cut is None:
+            break
+        yield text[start : cut.start()]
+        start = cut.start()
+    yield text[start:]
+
+
+def _tokenise_chunk(texts: Sequence[str]) -> tuple[U64, U32, I64]:
+    """Hashes and lengths of all tokens, and how many of them each text has.
+
+    A token's hash is the multilinear sum of h(character) * k(position), mixed: one gather and one product a character.
+    """
+    classes, values = _character_tables()
+    points = np.frombuffer("\n".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+    kinds = classes[points]
+    starts = np.flatnonzero((kinds == _ALONE) | ((kinds == _WORD) & (np.append(_SEPARATOR, kinds[:-1]) != _WORD)))
+    ends = offsets([len(text) + 1 for text in texts])
+    counts = np.diff(np.searchsorted(starts, ends))
+    if not len(starts):
+        return np.empty(0, np.uint64), np.empty(0, np.uint32), counts
+    owner = np.cumsum(np.bincount(starts, minlength=len(points))) - 1  # of each character, its token
+    position = np.arange(len(points)) - starts[owner]
+    in_token = kinds != _SEPARATOR
+    position[~in_token] = 0
+    terms = values[points] * _multipliers(int(position.max()) + 1)[position]
+    lengths = np.add.reduceat(in_token, starts, dtype=np.uint32)
+    return _mix(np.add.reduceat(terms, starts)), lengths, counts
+
+
+@cache
+def _character_tables() -> tuple[U8, U64]:
+    """For every code point its class, and its hash (0 for a separator). 10 MB; a text touches little of it."""
+    alphabet = np.arange(0x110000, dtype=np.uint32).tobytes().decode("utf-32-le", "surrogatepass")
+    classes = np.zeros(len(alphabet), np.uint8)
+    for run in re.finditer(r"[^\W_]+", alphabet):
+        classes[run.start() : run.end()] = _WORD
+    for run in re.finditer(f"[{_CJK}]+", alphabet):
+        classes[run.start() : run.end()] = _ALONE
+    values = _mix(np.arange(1, len(alphabet) + 1, dtype=np.uint64) << np.uint64(20))
+    values[classes == _SEPARATOR] = 0
+    return classes, values
+
+
+def _multipliers(count: int) -> U64:
+    """At least `count` odd 64-bit constants; every longer list begins with the shorter."""
+    return _constants(1 << max(6, (count - 1).bit_length()))
+
+
+@lru_cache(maxsize=4)
+def _constants(count: int) -> U64:
+    return _mix(np.arange(1, count + 1, dtype=np.uint64)) | np.uint64(1)
+
+
+def _mix(values: U64) -> U64:
+    """The finalizer of splitmix64 (Steele, Lea, Flood 2014), a bijection that avalanches."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+# ---------------------------------------------------------------- shingles
+
+
+def ngrams(hashes: U64, size: int) -> U64:
+    """64-bit hashes of every run of `size` tokens of one text: (tokens - size + 1,), empty where there are fewer."""
+    count = max(0, len(hashes) - size + 1)
+    terms = (hashes[start : start + count] * _multipliers(size)[start] for start in range(size))
+    return np.asarray(sum(terms, np.zeros(count, np.uint64)))
+
+
+def shingles(texts: Sequence[str], tokens: Tokens, size: int) -> tuple[U32, I64]:
+    """32-bit hashes of the shingles of n texts, in order and with repeats, and their offsets (n + 1,).
+
+    A text of fewer tokens than `size` is one shingle of all of it, and one without tokens is one of its own string, so
+    that equal short texts meet and different ones do not.
+    """
+    counts = np.diff(tokens.offsets)
+    windows = np.maximum(counts - size + 1, 0)
+    short = np.flatnonzero(windows == 0)
+    windows[short] = 1
+    bounds = offsets(windows)
+    first = np.repeat(tokens.offsets[:-1] - bounds[:-1], windows) + np.arange(bounds[-1])
+    first[bounds[short]] = 0
+    rolled = ngrams(tokens.hashes, size)
+    hashed = rolled[first] if len(rolled) else np.zeros(len(first), np.uint64)
+    for text in short.tolist():
+        hashed[bounds[text]] = _whole(texts[text], tokens.of(text)[0])
+    return (_mix(hashed) >> np.uint64(32)).astype(np.uint32), bounds
+
+
+def _whole(text: str, hashes: U64) -> np.uint64:
+    if not len(hashes):
+        return np.uint64(xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")))
+    return np.uint64(ngrams(hashes, len(hashes))[0] ^ np.uint64(len(hashes)))
+
+
+# ---------------------------------------------------------------- signatures
+
+
+def signatures(shingled: U32, bounds: I64, permutations: U32) -> U32:
+    """MinHash signatures (n, P) of n sets of shingles, equal to datasketch 2's `affine32`: min over (a * fmix32(x) + b).
+
+    Every text has at least one shingle. One permutation at a time over a chunk that stays in the cache: a 2-D broadcast
+    over all of them is 27 times slower.
+    """
+    signed = np.empty((permutations.shape[1], len(bounds) - 1), np.uint32)
+    for start, end in _document_chunks(bounds):
+        mixed = _fmix32(shingled[bounds[start] : bounds[end]])
+        starts, buffer = bounds[start:end] - bounds[start], np.empty_like(mixed)
+        for number, (a, b) in enumerate(permutations.T):
+            np.multiply(mixed, a, out=buffer)
+            np.add(buffer, b, out=buffer)
+            np.minimum.reduceat(buffer, starts, out=signed[number, start:end])
+    return np.ascontiguousarray(signed.T)
+
+
+def _document_chunks(bounds: I64) -> Iterator[tuple[int, int]]:
+    start, last = 0, len(bounds) - 1
+    while start < last:
+        end = int(np.searchsorted(bounds, bounds[start] + CHUNK_SHINGLES, "right")) - 1
+        end = min(max(end, start + 1), last)
+        yield start, end
+        start = end
+
+
+def _fmix32(values: U32) -> U32:
+    """MurmurHash3's finalizer, datasketch's mix before the permutations."""
+    values = (values ^ (values >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    values = (values ^ (values >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    return values ^ (values >> np.uint32(16))
+
+
+def band_keys(signed: U32, bands: int, rows: int) -> U32:
+    """One 32-bit key a band (bands, n): equal where the band's `rows` values are. A chance collision costs a comparison."""
+    keys = np.empty((bands, len(signed)), np.uint32)
+    for band in range(bands):
+        values = signed[:, band * rows : (band + 1) * rows].astype(np.uint64)
+        keys[band] = _mix(values @ _multipliers(rows)[:rows]) >> np.uint64(32)
+    return keys
+
+
+def jaccard(left: U32, right: U32) -> float:
+    """Exact Jaccard similarity of two sets of shingles, each sorted and without repeats."""
+    shared = len(np.intersect1d(left, right, assume_unique=True))
+    return shared / (len(left) + len(right) - shared)

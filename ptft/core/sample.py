@@ -1,0 +1,61 @@
+"""A look at the first rows of an input, for `--dry-run`: what they are, and about how many there are in all."""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from ptft.core.files import Source, json_line
+from ptft.core.rows import Rejected, Row
+
+ROWS, SOURCES = 1000, 50
+
+
+@dataclass(frozen=True)
+class Sample:
+    """items: rows from up to 50 of the files. estimated_rows: of all files; exact where the sample is whole."""
+
+    items: tuple[Row | Rejected, ...]
+    files: int
+    bytes: int
+    estimated_rows: int
+    whole: bool
+
+    @property
+    def rows(self) -> list[Row]:
+        return [item for item in self.items if isinstance(item, Row)]
+
+    def in_all(self) -> str:
+        return f"{self.estimated_rows:,}" if self.whole else f"about {_rounded(self.estimated_rows):,}"
+
+
+def sampled(sources: Sequence[Source], read: Callable[[Source], Generator[Row | Rejected, None, None]]) -> Sample:
+    """read: yields the items of one source, as the stage will read them."""
+    step = -(-len(sources) // SOURCES)
+    looked_at = sources[::step]
+    most = -(-ROWS // len(looked_at))
+    items: list[Row | Rejected] = []
+    consumed, whole = 0, step == 1
+    for source in looked_at:
+        with closing(read(source)) as stream:
+            taken = list(itertools.islice(stream, most + 1))
+        items += taken[:most]
+        if len(taken) > most:
+            consumed, whole = consumed + _size_in_file(taken[:most], source), False
+        else:
+            consumed += source.path.stat().st_size
+    size = sum(source.path.stat().st_size for source in sources)
+    return Sample(tuple(items), len(sources), size, round(len(items) * size / max(consumed, 1)), whole)
+
+
+def _size_in_file(items: Sequence[Row | Rejected], source: Source) -> int:
+    lines = b"".join(item.raw.encode() if isinstance(item, Rejected) else json_line(item.data) for item in items)
+    return len(zlib.compress(lines)) if source.compression or source.form == "parquet" else len(lines)
+
+
+def _rounded(number: int) -> int:
+    """Two digits: more would be pretence."""
+    return round(number, min(0, 2 - len(str(number))))

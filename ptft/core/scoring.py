@@ -1,0 +1,188 @@
+"""A model's outputs on texts: the likelihood of each text, the class of each row. Batches change speed, never scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptft.core.encoding import encode_texts
+from ptft.core.errors import InputError
+from ptft.core.models import Loaded, token_bytes
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+LONGEST_CONTEXT = 2048  # of windows, where the user names none: models made for 128k tokens would fill any memory
+UNCUT = 2**30  # tokens: longer than any row
+LOGITS_HELD = 2**27  # logits in one forward pass, 0.5 GB in fp32; a batch is made smaller to stay under
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a long text is cut: windows of `context` tokens, each scoring the `stride` tokens that none before it scored."""
+
+    context: int
+    stride: int
+
+    def over(self, count: int) -> Iterator[tuple[int, int, int]]:
+        """(begin, first, end) of each window over `count` tokens: tokens first..end-1 are scored after begin..end-2.
+
+        Token 0 has nothing before it and is never scored; every other token is scored exactly once.
+        """
+        first = 1
+        while first < count:
+            end = min(count, first + (self.context if first == 1 else self.stride))
+            yield max(0, end - 1 - self.context), first, end
+            first = end
+
+
+def windows_for(loaded: Loaded, context: int = 0, stride: int = 0) -> Windows:
+    """context 0: what the model takes, at most `LONGEST_CONTEXT`; stride 0: half of it."""
+    context = min(loaded.seq_len, context or LONGEST_CONTEXT)
+    return Windows(context, min(stride, context) or max(1, context // 2))
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """nll: nats over `tokens` scored tokens, which stand for `bytes` UTF-8 bytes of the text."""
+
+    nll: float
+    tokens: int
+    bytes: int
+
+
+def dtype_here(folder: Path) -> str:
+    """What to compute in: as stored on a GPU and for exports; on a CPU float32, where bfloat16 is many times slower."""
+    import torch
+
+    config = folder / "config.json"
+    quantised = config.is_file() and b'"quantization_config"' in config.read_bytes()
+    return "auto" if quantised or torch.cuda.is_available() else "float32"
+
+
+def adds_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts a beginning-of-text token before a text on its own."""
+    return tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+
+
+def score_texts(loaded: Loaded, texts: Sequence[str], windows: Windows, batch_size: int) -> list[TextScore]:
+    """The likelihood of each text, apart from all others: every token but the first is scored once.
+
+    Where the tokenizer adds a BOS token the first token is scored too, after it. bytes are those of the scored part.
+    """
+    bos = [loaded.tokenizer.bos_token_id] if adds_bos(loaded.tokenizer) else []
+    plain = loaded.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+    ids = [bos + row for row in plain]
+    nll = sum_nll(loaded, ids, [list(windows.over(len(row))) for row in ids], batch_size)
+    sizes = token_bytes(loaded.tokenizer)
+    scores = []
+    for text, row, total in zip(texts, plain, nll, strict=True):
+        unscored = 0 if bos or not row else int(sizes[row[0]])
+        scores.append(TextScore(total, max(0, len(row) - (not bos)), max(0, len(text.encode()) - unscored)))
+    return scores
+
+
+@dataclass(frozen=True)
+class Response:
+    """A conversation as token ids; ids[first:] is the answer, its end of turn included. bytes: of the answer's text."""
+
+    ids: list[int]
+    first: int
+    bytes: int
+
+
+def score_responses(loaded: Loaded, responses: Sequence[Response], context: int, batch_size: int) -> list[TextScore]:
+    """The likelihood of each answer after what was asked; what does not fit the context before it is not seen."""
+    windows = Windows(context, max(1, context // 2))
+    spans = [
+        [(begin, max(first, row.first), end) for begin, first, end in windows.over(len(row.ids)) if end > row.first]
+        for row in responses
+    ]
+    nll = sum_nll(loaded, [row.ids for row in responses], spans, batch_size)
+    return [
+        TextScore(total, len(row.ids) - max(1, row.first), row.bytes) for total, row in zip(nll, responses, strict=True)
+    ]
+
+
+def sum_nll(
+    loaded: Loaded, ids: Sequence[list[int]], spans: Sequence[Sequence[tuple[int, int, int]]], batch_size: int
+) -> list[float]:
+    """Nats of each row's spans, see `Windows.over`. Raises `InputError` where the model's outputs are not finite."""
+    import torch
+
+    flat = [(row, *span) for row, row_spans in enumerate(spans) for span in row_spans]
+    totals = np.zeros(len(ids))
+    for chosen in by_length([end - 1 - begin for _, begin, _, end in flat], batch_size, _logits_a_token(loaded)):
+        windows = [flat[index] for index in chosen]
+        inputs = [ids[row][begin : end - 1] for row, begin, _, end in windows]
+        # padded on the right, which a causal model cannot see from the left: no mask needed
+        batch = torch.tensor(_padded(inputs, 0), device=loaded.model.device)
+        with torch.inference_mode():
+            logits = loaded.model(input_ids=batch).logits
+            for line, (row, begin, first, end) in zip(logits, windows, strict=True):
+                scored = line[first - 1 - begin : end - 1 - begin].float()
+                targets = torch.tensor(ids[row][first:end], device=scored.device)
+                totals[row] += float(torch.nn.functional.cross_entropy(scored, targets, reduction="sum"))
+    _refuse_not_finite(totals, loaded)
+    return [float(total) for total in totals]
+
+
+def classify(loaded: Loaded, encoded: Sequence[list[int]], batch_size: int) -> npt.NDArray[np.float32]:
+    """Logits of shape (rows, labels), float32, of tokenized rows."""
+    import torch
+
+    pad = loaded.model.config.pad_token_id
+    found = np.zeros((len(encoded), len(loaded.labels)), dtype=np.float32)
+    # a model that pools the last token and does not know its padding token takes one row at a time
+    for chosen in by_length([len(row) for row in encoded], 1 if pad is None else batch_size):
+        rows = [encoded[index] for index in chosen]
+        ids = torch.tensor(_padded(rows, pad or 0), device=loaded.model.device)
+        mask = torch.tensor(_padded([[1] * len(row) for row in rows], 0), device=loaded.model.device)
+        with torch.inference_mode():
+            logits = loaded.model(input_ids=ids, attention_mask=mask).logits
+        found[chosen] = logits.float().cpu().numpy()
+    _refuse_not_finite(found, loaded)
+    return found
+
+
+def encode_rows(
+    loaded: Loaded, texts: Sequence[str], pairs: Sequence[str] | None, max_len: int
+) -> tuple[list[list[int]], int]:
+    """Token ids as the classifier was trained on them, and how many rows were cut to `max_len`."""
+    whole = encode_texts(loaded.tokenizer, texts, pairs, UNCUT)
+    cut = sum(len(row) > max_len for row in whole)
+    return (encode_texts(loaded.tokenizer, texts, pairs, max_len) if cut else whole), cut
+
+
+def by_length(lengths: Sequence[int], size: int, cost: int = 0) -> Iterator[list[int]]:
+    """Indices in batches of rows of like length, longest first, so that little is padding and memory fails at once or never.
+
+    cost: logits a token; a batch of long rows is made smaller to stay under `LOGITS_HELD`.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    start = 0
+    while start < len(order):
+        rows = min(size, max(1, LOGITS_HELD // max(1, lengths[order[start]] * cost)))
+        yield order[start : start + rows]
+        start += rows
+
+
+def _padded(rows: Sequence[Sequence[int]], value: int) -> npt.NDArray[np.int64]:
+    longest = max(map(len, rows))
+    return np.array([[*row, *[value] * (longest - len(row))] for row in rows], dtype=np.int64)
+
+
+def _logits_a_token(loaded: Loaded) -> int:
+    return int(loaded.model.config.get_text_config().vocab_size)
+
+
+def _refuse_not_finite(values: Any, loaded: Loaded) -> None:
+    if not np.isfinite(values).all():
+        remedy = "its training diverged or its weights are damaged: use an earlier checkpoint, or train it again"
+        raise InputError(
+            "the model's outputs are not finite (NaN or infinity)", where=str(loaded.folder), remedy=remedy
+        )

@@ -1,0 +1,38 @@
+"""The rows of the input as `ptft clean` reads them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator, Iterable, Iterator
+
+from ptft.core.examples import Shape, shape_of
+from ptft.core.files import Source
+from ptft.core.rows import Rejected, RejectLog, Row, read_rows
+from ptft.stages.clean.judge import ACCEPTED_SHAPES
+from ptft.stages.clean.recipe import CleanRecipe
+
+TEXT = next(shape for shape in ACCEPTED_SHAPES if shape.name == "text")
+
+
+def read_items(recipe: CleanRecipe, sources: Iterable[Source]) -> Generator[Row | Rejected, None, None]:
+    columns = dict(recipe.columns)
+    if recipe.text_field != "text":
+        columns["text"] = recipe.text_field
+    yield from read_rows(sources, columns=columns, max_row_bytes=recipe.max_row_bytes)
+
+
+def peek(items: Iterator[Row | Rejected]) -> tuple[Iterator[Row | Rejected], Shape]:
+    """The same items, and the shape of the first row: what the others are expected to be."""
+    seen: list[Row | Rejected] = []
+    for item in itertools.islice(items, RejectLog.FIRST_LOOK):
+        seen.append(item)
+        if isinstance(item, Row):
+            break
+    return itertools.chain(seen, items), expected_shape(seen)
+
+
+def expected_shape(items: Iterable[Row | Rejected]) -> Shape:
+    """The shape of the first good row; text where it has none."""
+    first = next((item for item in items if isinstance(item, Row)), None)
+    shape = shape_of(first.data) if first is not None else None
+    return shape if shape is not None and shape in ACCEPTED_SHAPES else TEXT

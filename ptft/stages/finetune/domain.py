@@ -1,0 +1,100 @@
+"""`ptft finetune domain`: a checkpoint goes on learning its own objective on the text of a domain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ptft.core import models
+from ptft.core.contracts import Inputs, Output, Plan, Result
+from ptft.core.errors import InputError
+from ptft.core.models import Loaded
+from ptft.core.packing import Packed, PackOptions, pack_corpus
+from ptft.core.progress import Progress
+from ptft.core.rows import RejectLog
+from ptft.stages.finetune import common
+from ptft.stages.finetune.recipe import DomainRecipe
+
+
+def run(recipe: DomainRecipe, inputs: Inputs, out: Output, progress: Progress) -> Result:
+    from ptft.core.training import train
+    from ptft.core.training.data import stack
+
+    base = common.load_base(inputs, recipe)
+    if base.kind == "classifier":
+        remedy = "start from the language model that the classifier was made from"
+        raise InputError("a classifier cannot go on pretraining", where=str(base.folder), remedy=remedy)
+    length = common.seq_len_of(recipe, base)
+    log = RejectLog(out.state / "rejected.jsonl", recipe.max_bad_rows)
+    source, held_out = _data(recipe, inputs, base, length, out, log, progress)
+    model = common.attach(recipe, base.model, base.kind, base.folder)
+    settings = common.settings_for(recipe, model, len(source), length, progress)
+    common.announce(model, recipe.method, len(source), settings, progress)
+    score = _scorer(base, held_out)
+    before = score(model, "before")
+    trained = train(model, source, settings, loss=base.kind, collate=stack, out=out, progress=progress)
+    common.save(recipe, model, base.tokenizer, out)
+    if log.size():
+        (out.new / log.path.name).write_bytes(log.path.read_bytes())
+    counts = {"sequences": len(source), **common.training_counts(model, settings), "rows_rejected": log.bad}
+    return Result(counts, {**common.training_metrics(trained, settings), **before, **score(model, "after")})
+
+
+def _data(
+    recipe: DomainRecipe, inputs: Inputs, base: Loaded, length: int, out: Output, log: RejectLog, progress: Progress
+) -> tuple[Any, Any]:
+    """Training and held-out sequences. Held out: --eval-data, or a share of the documents."""
+    given = inputs.rows.get("eval_data")
+    options = PackOptions(length, 0.0 if given else recipe.val, recipe.seed, columns=dict(recipe.columns))
+    tokens = _packed(inputs.data, base, out, "tokens", options, log, progress)
+    train, held_out = tokens.blocks("train", length), tokens.blocks("val", length)
+    if given:
+        whole = PackOptions(length, 0.0, recipe.seed, columns=dict(recipe.columns))
+        own_log = RejectLog(out.state / "rejected-eval.jsonl", recipe.max_bad_rows)
+        held_out = _packed(given, base, out, "eval-tokens", whole, own_log, progress).blocks("train", length)
+    if not len(train):
+        what = f"{tokens.meta.total('train', 'tokens'):,} tokens do not fill one sequence of {length}"
+        raise InputError(what, remedy="lower --seq-len, or add text")
+    wrap = _wrap(recipe, base)
+    return wrap(train), wrap(held_out)
+
+
+def _packed(
+    sources: Any, base: Loaded, out: Output, name: str, options: PackOptions, log: RejectLog, progress: Progress
+) -> Packed:
+    folder, tokenizer = out.state / name, out.state / "tokenizer"
+    if not (folder / "tokens.json").exists():
+        base.tokenizer.save_pretrained(tokenizer)
+        pack_corpus(sources, tokenizer, folder, options, log, progress)
+    return Packed(folder)
+
+
+def _wrap(recipe: DomainRecipe, base: Loaded) -> Callable[[Any], Any]:
+    from ptft.core.training import MaskedBlocks, PlainBlocks
+    from ptft.core.training.data import MaskIds
+
+    if base.kind == "causal":
+        return PlainBlocks
+    special = tuple(base.tokenizer.all_special_ids)
+    ids = MaskIds(base.tokenizer.mask_token_id, len(base.tokenizer), special)
+    return lambda blocks: MaskedBlocks(blocks, ids, recipe.mask_rate, recipe.seed)
+
+
+def _scorer(base: Loaded, held_out: Any) -> Callable[[Any, str], dict[str, float]]:
+    from ptft.core.training import score_blocks
+
+    sizes = models.token_bytes(base.tokenizer)
+
+    def score(model: Any, when: str) -> dict[str, float]:
+        if not len(held_out):
+            return {}
+        found = score_blocks(model, held_out, sizes, causal=base.kind == "causal")
+        if base.kind == "masked":
+            return {f"loss_{when}": found.loss}
+        return {f"perplexity_{when}": found.perplexity, f"bits_per_byte_{when}": found.bits_per_byte}
+
+    return score
+
+
+def plan(recipe: DomainRecipe, inputs: Inputs, progress: Progress) -> Plan:
+    return common.plan_for(recipe, inputs, ())

@@ -1,0 +1,71 @@
+"""`ptft generate`: pieces that join to whole characters, the same for the same seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+
+from ptft.core.errors import InputError, UsageError
+from ptft.core.models import load
+from ptft.stages.generate.recipe import GenerateRecipe
+from ptft.stages.generate.run import _Pieces, generate
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.causal(tmp_path_factory.mktemp("models") / "causal")
+
+
+def test_greedy_text_is_that_of_transformers(model: Path) -> None:
+    import torch
+
+    recipe = GenerateRecipe(temperature=0, repetition_penalty=1.0, max_new_tokens=20)
+    loaded = load(model)
+    ids = torch.tensor([loaded.tokenizer("今天")["input_ids"]])
+    made = loaded.model.generate(ids, do_sample=False, max_new_tokens=20)[0, ids.shape[1] :]
+    expected = loaded.tokenizer.decode(made, skip_special_tokens=True).replace("\ufffd", "")
+    assert "".join(generate(recipe, str(model), "今天")) == expected
+
+
+def test_the_seed_decides_and_chat_works(model: Path) -> None:
+    texts = [
+        "".join(generate(GenerateRecipe(seed=seed, chat=True, max_new_tokens=30), str(model), "你好"))
+        for seed in (1, 1, 2)
+    ]
+    assert texts[0] == texts[1] != texts[2]
+    assert "\ufffd" not in "".join(texts) and "<|im_" not in "".join(texts)
+
+
+def test_pieces_are_whole_characters() -> None:
+    tokenizer = tiny.tokenizer()
+    text = "模型 a 龘 model 🦊 机器。"
+    ids = tokenizer(text)["input_ids"]
+    assert len(ids) > len(text)  # rare characters are several tokens
+    pieces = _Pieces(tokenizer)
+    given = [pieces.push(token) for token in ids]
+    assert "".join(given) + pieces.rest() == text
+    assert all("\ufffd" not in piece for piece in given) and "" in given
+    cut = _Pieces(tokenizer)
+    assert "".join(cut.push(token) for token in tokenizer("龘")["input_ids"][:-1]) + cut.rest() == ""
+
+
+def test_it_ends_at_the_end_of_text_and_at_the_end_of_the_context(model: Path) -> None:
+    long = "a b c d " * 6
+    loaded = load(model)
+    room = loaded.seq_len - len(loaded.tokenizer(long)["input_ids"])
+    recipe = GenerateRecipe(temperature=0, repetition_penalty=1.0, max_new_tokens=500)
+    text = "".join(generate(recipe, str(model), long))
+    assert len(loaded.tokenizer(text)["input_ids"]) <= room + 8
+    with pytest.raises(InputError, match="tokens long and the model takes 64"):
+        list(generate(recipe, str(model), long * 10))
+
+
+def test_what_cannot_generate_is_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs a causal model, and this is a classifier"):
+        next(generate(GenerateRecipe(), str(tiny.bert_classifier(tmp_path / "bert")), "a"))
+    with pytest.raises(InputError, match="no such folder"):
+        next(generate(GenerateRecipe(), str(tmp_path / "none"), "a"))
+    with pytest.raises(UsageError, match="an empty message"):
+        next(generate(GenerateRecipe(chat=True), str(model), " "))
