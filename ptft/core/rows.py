@@ -179,7 +179,13 @@ def lacks(row: Row, needs: Sequence[str]) -> Rejected | None:
 
 
 class _ZstdFile(io.RawIOBase):
-    """A zstd stream that notices truncation, where zstandard's own reader ends in silence."""
+    """A zstd stream that notices truncation, where zstandard's own reader ends in silence.
+
+    Its decompressor gives all that its input makes, up to 30,000 times as much: so the input comes in steps that grow and
+    shrink with what they made, and a long run of one character does not fill the memory.
+    """
+
+    STEPS, MUCH = (1 << 8, 1 << 14), 1 << 20  # bytes of input, least and most; bytes of output that are much
 
     def __init__(self, file: IO[bytes]) -> None:
         import zstandard
@@ -187,23 +193,26 @@ class _ZstdFile(io.RawIOBase):
         self._file, self._new = file, lambda: zstandard.ZstdDecompressor().decompressobj()
         self._error = zstandard.ZstdError
         self._frame: Any = None
-        self._waiting = b""
+        self._waiting = memoryview(b"")
+        self._step = self.STEPS[0]
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         while not self._waiting:
-            block = self._leftover() or self._file.read(1 << 17)
+            block = self._leftover() or self._file.read(self._step)
             if not block:
                 if self._frame is not None:
                     raise EOFError("the file ends inside a zstd frame")
                 return 0
             self._frame = self._frame or self._new()
             try:
-                self._waiting = self._frame.decompress(block)
+                self._waiting = memoryview(self._frame.decompress(block))
             except self._error as error:
                 raise EOFError(str(error)) from error
+            step = self._step // 4 if len(self._waiting) > self.MUCH else self._step * 2
+            self._step = min(max(step, self.STEPS[0]), self.STEPS[1])
         size = min(len(buffer), len(self._waiting))
         buffer[:size], self._waiting = self._waiting[:size], self._waiting[size:]
         return size
@@ -306,11 +315,15 @@ def _read_json(source: Source, limit: int) -> Iterator[Row | Rejected]:
 
 
 def _read_csv(source: Source, limit: int) -> Iterator[Row | Rejected]:
-    csv.field_size_limit(max(limit, csv.field_size_limit()))
+    csv.field_size_limit(limit)
     # surrogateescape lets one bad byte spoil one row and not the file
     with io.TextIOWrapper(open_bytes(source), "utf-8-sig", errors="surrogateescape", newline="") as text:
-        reader = csv.reader(text, delimiter="\t" if source.form == "tsv" else ",")
-        header = next(reader, None)
+        reader = csv.reader(_BoundedLines(text, limit), delimiter="\t" if source.form == "tsv" else ",")
+        try:
+            header = next(reader, None)
+        except (csv.Error, _TooLong) as error:
+            yield Rejected(source.name, reader.line_num, f"no header: {error}")
+            return
         if header is None:
             return
         while True:
@@ -319,10 +332,40 @@ def _read_csv(source: Source, limit: int) -> Iterator[Row | Rejected]:
             except csv.Error as error:
                 yield Rejected(source.name, reader.line_num, f"not valid {source.form.upper()}: {error}")
                 continue
+            except _TooLong as error:
+                yield Rejected(source.name, reader.line_num + 1, str(error))
+                continue
             if fields is None:
                 return
             if fields:
                 yield _csv_row(source.name, reader.line_num, header, fields)
+
+
+class _TooLong(Exception):
+    """A line beyond the limit; it has been passed over."""
+
+
+class _BoundedLines:
+    """A text file's lines for `csv.reader`, none of which fills the memory. Not a generator: it goes on after an error."""
+
+    def __init__(self, text: io.TextIOWrapper, limit: int) -> None:
+        self._text, self._limit = text, limit
+
+    def __iter__(self) -> _BoundedLines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(self._limit + 1)
+        if len(line) <= self._limit or line.endswith("\n"):
+            if not line:
+                raise StopIteration
+            return line
+        size = len(line)
+        while more := self._text.readline(1 << 20):
+            size += len(more)
+            if more.endswith("\n"):
+                break
+        raise _TooLong(f"a row of {size:,} characters; the limit is {self._limit:,}")
 
 
 def _csv_row(name: str, line: int, header: list[str], fields: list[str]) -> Row | Rejected:
@@ -347,11 +390,24 @@ def _read_parquet(source: Source, limit: int) -> Iterator[Row | Rejected]:
         with whole as file:
             number = 0
             for batch in pq.ParquetFile(file).iter_batches(batch_size=1024):
-                for data in batch.to_pylist():
+                for data in _plain_rows(batch):
                     number += 1
-                    yield Row(data, source.name, number)
-    except pa.ArrowInvalid as error:
+                    if isinstance(data, str):
+                        yield Rejected(source.name, number, data)
+                    else:
+                        yield Row(data, source.name, number)
+    except pa.ArrowException as error:
         raise EOFError(str(error).splitlines()[0]) from error
+
+
+def _plain_rows(batch: Any) -> list[dict[str, Any] | str]:
+    """The rows of an Arrow batch; for one whose text is not UTF-8, which Arrow does not check, what is wrong with it."""
+    try:
+        return list(batch.to_pylist())
+    except UnicodeDecodeError as error:
+        if len(batch) == 1:
+            return [f"not UTF-8 at byte {error.start} of a field"]
+        return [_plain_rows(batch.slice(number, 1))[0] for number in range(len(batch))]
 
 
 def _read_text(source: Source, limit: int) -> Iterator[Row | Rejected]:

@@ -52,8 +52,12 @@ def sampled(sources: Sequence[Source], read: Callable[[Source], Generator[Row | 
 
 
 def _size_in_file(items: Sequence[Row | Rejected], source: Source) -> int:
+    if source.form == "parquet" and not source.compression:
+        import pyarrow.parquet as pq
+
+        return round(source.path.stat().st_size * len(items) / max(1, pq.ParquetFile(source.path).metadata.num_rows))
     lines = b"".join(item.raw.encode() if isinstance(item, Rejected) else json_line(item.data) for item in items)
-    return len(zlib.compress(lines)) if source.compression or source.form == "parquet" else len(lines)
+    return len(zlib.compress(lines)) if source.compression else len(lines)
 
 
 def _rounded(number: int) -> int:

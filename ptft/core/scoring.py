@@ -12,6 +12,7 @@ import numpy as np
 from ptft.core.encoding import encode_texts
 from ptft.core.errors import InputError
 from ptft.core.models import Loaded, token_bytes
+from ptft.core.weights import is_quantised
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -59,9 +60,7 @@ def dtype_here(folder: Path) -> str:
     """What to compute in: as stored on a GPU and for exports; on a CPU float32, where bfloat16 is many times slower."""
     import torch
 
-    config = folder / "config.json"
-    quantised = config.is_file() and b'"quantization_config"' in config.read_bytes()
-    return "auto" if quantised or torch.cuda.is_available() else "float32"
+    return "auto" if is_quantised(folder) or torch.cuda.is_available() else "float32"
 
 
 def adds_bos(tokenizer: Any) -> bool:

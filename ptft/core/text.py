@@ -75,7 +75,7 @@ _NOT_ASCII = re.compile("[^\x00-\x7f]+")
 _ASCII_LETTERS = re.compile("[A-Za-z]+")
 LANGUAGES = (*_SCRIPTS, UNKNOWN)
 _RUNS = {name: re.compile(f"[{script}]+") for name, script in _SCRIPTS.items()}
-_WEIGHTS = {"zh": 3.0, "ja": 3.0, "ko": 3.0}  # a character that is a syllable says about as much as three letters
+_WEIGHTS = {"zh": 5.0, "ja": 5.0, "ko": 2.0}  # a Han character is about a word of five letters, a hangul one a syllable
 _MIN_KANA = 0.1  # Japanese writes kana between its Han characters; a stray の does not make a text Japanese
 
 
@@ -83,7 +83,7 @@ def language(text: str) -> str:
     """The language whose script has the largest share of the text: "zh", "en", "ja", "ko", "ru", ... or "und".
 
     A stand-in for a language identifier: Latin is taken for English, Cyrillic for Russian. Mixed Chinese and English is
-    Chinese from about a quarter of Han characters on.
+    Chinese where it has as many Han characters as Latin words.
     """
     if text.isascii():
         return "en" if _RUNS["en"].search(text) else UNKNOWN

@@ -16,8 +16,6 @@ import orjson
 
 from ptft.core.errors import InputError
 
-INDEX = "model.safetensors.index.json"
-
 
 @dataclass(frozen=True)
 class Tensor:
@@ -60,6 +58,12 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
 def _broken(path: Path, detail: str) -> InputError:
     what = f"a corrupt or truncated safetensors file: {detail}"
     return InputError(what, where=str(path), remedy="fetch it again, or make it again with the stage that wrote it")
+
+
+def is_quantised(folder: Path) -> bool:
+    """Whether a model folder's configuration says that its weights are quantised."""
+    config = folder / "config.json"
+    return config.is_file() and b'"quantization_config"' in config.read_bytes()
 
 
 def sort_header(path: Path) -> None:

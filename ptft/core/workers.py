@@ -73,8 +73,8 @@ def _collect(pool: list[_Worker], finished: dict[int, Any]) -> _Worker:
     """Wait for one of the busy workers, keep its result, and return it: it is idle now."""
     busy = {worker.pipe: worker for worker in pool if worker.number is not None}
     worker = busy[connection.wait(list(busy))[0]]  # type: ignore[index]
-    assert worker.number is not None
-    finished[worker.number] = worker.result()
+    number, result = worker.result()
+    finished[number] = result
     return worker
 
 
@@ -94,13 +94,15 @@ class _Worker:
         with _death_explained():
             self.pipe.send(task)
 
-    def result(self) -> Any:
+    def result(self) -> tuple[int, Any]:
+        """The number of the task it had, and what came of it."""
         with _death_explained():
             done, value = self.pipe.recv()
         if not done:
             raise value
-        self.number = None
-        return value
+        assert self.number is not None
+        number, self.number = self.number, None
+        return number, value
 
     def stop(self) -> None:
         self._process.kill()

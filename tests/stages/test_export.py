@@ -64,6 +64,13 @@ def test_an_export_loads_where_ptft_cannot_be_imported(tmp_path: Path) -> None:
         "bert": (tiny.bert_classifier(tmp_path / "bert-model"), "AutoModelForSequenceClassification"),
         "masked": (tiny.masked(tmp_path / "masked-model"), "AutoModelForMaskedLM"),
     }
+    heads = {
+        "int8": "lm_head",
+        "int4": "lm_head",
+        "mean": "score",
+        "bert": "classifier",
+        "masked": "cls.predictions.decoder",
+    }
     todo = []
     for name, (model, auto) in made.items():
         _, folder, _ = exported(tmp_path, model, name, to="int8" if name == "int8" else "int4")
@@ -71,15 +78,17 @@ def test_an_export_loads_where_ptft_cannot_be_imported(tmp_path: Path) -> None:
         assert auto in report_of(folder)["load"] and ("trust_remote_code" in report_of(folder)["load"]) == (
             name == "mean"
         )
+        assert heads[name] in report_of(folder)["kept_in_full_precision"]
+        assert report_of(folder)["bytes"]["after"]["head"] == report_of(folder)["bytes"]["before"]["head"]
         todo.append((str(folder), auto, name == "mean"))
     subprocess.run([sys.executable, "-c", WITHOUT_PTFT, json.dumps(todo), json.dumps(IDS)], check=True, cwd=tmp_path)
     for name, (model, _) in made.items():
         outside = np.load(tmp_path / name / "logits.npy")
         assert np.array_equal(outside, logits_of(tmp_path / name))
         assert not np.array_equal(outside, logits_of(model)), "nothing was quantised"
-    assert load(tmp_path / "int8").model.lm_head.weight is load(tmp_path / "int8").model.model.embed_tokens.weight or (
-        "lm_head.weight" not in {tensor.name for tensor in tensors(tmp_path / "int8")}
-    )
+    tied = load(tmp_path / "int8").model
+    assert tied.lm_head.weight is tied.model.embed_tokens.weight
+    assert "lm_head.weight" not in {tensor.name for tensor in tensors(tmp_path / "int8")}
 
 
 def test_sizes_are_those_of_the_file_and_the_dry_run_foretells_them(tmp_path: Path) -> None:

@@ -25,12 +25,10 @@ class _Local(evaluate.Metric):
         self.info.metric_name = name
 
     def _info(self) -> evaluate.MetricInfo:
-        kinds = {"perplexity": "float64", "bits_per_byte": "float64"}
         if self.metric_name in names.LIKELIHOODS:
             fields = {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
         else:
-            kind = kinds.get(self.metric_name, "string")
-            fields = {"predictions": datasets.Value(kind), "references": datasets.Value(kind)}
+            fields = {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
         return evaluate.MetricInfo(
             description=f"{self.metric_name}, computed by ptft", citation=_CITATION, features=datasets.Features(fields)
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ptft.core.examples import SHAPES, Shape, misshapen, row_text, shape_of
@@ -45,7 +45,8 @@ def problem_of(row: Row, expected: Shape) -> Rejected | None:
     """Why a row is none of the shapes there are. expected: the first row's shape, to say what this one lacks."""
     shape = shape_of(row.data)
     if shape is not None and shape in ACCEPTED_SHAPES:
-        return misshapen(row, shape)
+        unlabelled = "label" in row.data and row.data["label"] is None  # text all the same
+        return misshapen(replace(row, data={**row.data, "label": ""}) if unlabelled else row, shape)
     return lacks(row, ["text"]) if expected.name == "text" else misshapen(row, expected)
 
 

@@ -10,17 +10,16 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from ptft.core.minhash import I64, U32, U64, ngrams, offsets
+from ptft.core.minhash import I64, U32, U64, ngrams, offsets, tokenise
 from ptft.core.text import han_characters, letters
 from ptft.stages.clean.recipe import ChineseRules, EnglishRules
 
-ENGLISH_STOP_WORDS = tuple(
-    re.compile(rf"\b{word}\b", re.IGNORECASE) for word in ("the", "be", "to", "of", "and", "that", "have", "with")
-)
+ENGLISH_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 CHINESE_STOP_WORDS = ("的", "年", "在", "月", "是", "和", "日", "了")
 BULLETS = ("•", "‣", "●", "○", "■", "▪", "◦", "▶", "–", "-", "*", "·")
 PUNCTUATION = (
@@ -68,24 +67,32 @@ def broken_rules(
     """Every rule a text breaks, in the order of the knobs. hashes, lengths: (tokens,), the text's tokens."""
     if lang in HAN_LANGUAGES:  # a Latin word among them counts as one character
         return _broken(chinese, {**_chinese(text, lang), **_shared(text), **_repetition(hashes, np.ones_like(lengths))})
-    return _broken(english, {**_english(text, lang), **_shared(text), **_repetition(hashes, lengths)})
+    return _broken(english, {**_english(text, lang, hashes), **_shared(text), **_repetition(hashes, lengths)})
 
 
 def _broken(limits: EnglishRules | ChineseRules, measures: Mapping[str, float | None]) -> list[Reason]:
     reasons = []
-    for field in dataclasses.fields(limits):
-        kind, _, name = field.name.partition("_")
-        value = measures[field.name] if field.name in measures else measures[name]
-        limit = getattr(limits, field.name)
+    for knob, kind, name in _KNOBS[type(limits)]:
+        value = measures[knob] if knob in measures else measures[name]
+        limit = getattr(limits, knob)
         if value is not None and (value < limit if kind == "min" else value > limit):
-            reasons.append(Reason(field.name, value if isinstance(value, int) else round(value, 4), limit))
+            reasons.append(Reason(knob, value if isinstance(value, int) else round(value, 4), limit))
     return reasons
+
+
+def _knobs(limits: type[EnglishRules] | type[ChineseRules]) -> tuple[tuple[str, str, str], ...]:
+    """Each knob's name, whether it is a min or a max, and of what."""
+    parts = [(field.name, *field.name.partition("_")) for field in dataclasses.fields(limits)]
+    return tuple((knob, kind, name) for knob, kind, _, name in parts)
+
+
+_KNOBS = {limits: _knobs(limits) for limits in (EnglishRules, ChineseRules)}
 
 
 # ---------------------------------------------------------------- measures; None: the rule does not apply
 
 
-def _english(text: str, lang: str) -> dict[str, float | None]:
+def _english(text: str, lang: str, hashes: U64) -> dict[str, float | None]:
     words = text.split()
     count, lines = len(words), _lines(text)
     odd = [word for word in words if not word.isalpha()]
@@ -96,8 +103,13 @@ def _english(text: str, lang: str) -> dict[str, float | None]:
         "bullet_lines": _share(line.lstrip().startswith(BULLETS) for line in lines),
         "ellipsis_lines": _share(line.endswith(("...", "…")) for line in lines),
         "alphabetic_words": (count - sum(not _LETTER.search(word) for word in odd)) / max(count, 1),
-        "stop_words": sum(bool(word.search(text)) for word in ENGLISH_STOP_WORDS) if lang == "en" else None,
+        "stop_words": int(np.isin(_stop_word_hashes(), hashes).sum()) if lang == "en" else None,
     }
+
+
+@cache
+def _stop_word_hashes() -> U64:
+    return tokenise([" ".join(ENGLISH_STOP_WORDS)]).hashes
 
 
 def _chinese(text: str, lang: str) -> dict[str, float | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ptft.core.files import write_json
 from ptft.core.models import Loaded, count_parameters
 from ptft.core.progress import Progress, table_of
 from ptft.core.rows import RejectLog
+from ptft.core.weights import is_quantised
 from ptft.stages.export import layers as sizes
 from ptft.stages.export import torchao, verify
 from ptft.stages.export.layers import Layers
@@ -55,8 +55,7 @@ def run(recipe: ExportRecipe, inputs: Inputs, out: Output, progress: Progress) -
 
 
 def _refuse_quantised(folder: Path) -> None:
-    config = folder / "config.json"
-    if config.is_file() and json.loads(config.read_text(encoding="utf-8") or "{}").get("quantization_config"):
+    if is_quantised(folder):
         remedy = "export the checkpoint that it was made from"
         raise InputError("this model is quantised already", where=str(folder), remedy=remedy)
 

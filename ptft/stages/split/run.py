@@ -95,7 +95,8 @@ def _problem(row: Row, stratify: str) -> Rejected | None:
     shape = shape_of(row.data)
     if shape is None:
         return lacks(row, ["text"])
-    reason = shape.problem(row.data)
+    unlabelled = "label" in row.data and row.data["label"] is None  # text all the same
+    reason = shape.problem({**row.data, "label": ""} if unlabelled else row.data)
     if reason is None and stratify and row.data.get(stratify) is None:
         reason = f"no field {stratify!r} to stratify by; the row has {', '.join(map(repr, row.data))}"
     return Rejected(row.source, row.line, reason, json_line(row.data).decode()[:RAW_KEPT]) if reason else None
