@@ -353,7 +353,9 @@ def _now() -> str:
 
 def _outputs(new: Path) -> list[FileEntry]:
     entries = []
+    os.umask(mask := os.umask(0o022))
     for path in sorted(path for path in new.rglob("*") if path.is_file()):
+        path.chmod(0o666 & ~mask)  # safetensors makes files that only their owner can read
         with path.open("rb") as file:
             os.fsync(file.fileno())
         rows = count_lines(path) if path.suffix == ".jsonl" else None

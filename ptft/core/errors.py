@@ -14,7 +14,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 
 class PtftError(Exception):
@@ -28,8 +29,18 @@ class PtftError(Exception):
         self.where = where
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[Callable[..., PtftError], tuple[Any, ...]]:
+        """So that an error raised in a worker process arrives as it was."""
+        return _rebuilt, (type(self), self.__dict__)
+
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message
+
+
+def _rebuilt(kind: type[PtftError], state: dict[str, Any]) -> PtftError:
+    error = kind.__new__(kind, state["message"])
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(PtftError):

@@ -21,8 +21,9 @@ import xxhash
 from ptft.core.contracts import TOKENIZER, TOKENS
 from ptft.core.errors import InputError
 from ptft.core.files import Source, hash_file, write_json
+from ptft.core.formats import read_rows
 from ptft.core.progress import Progress
-from ptft.core.rows import RejectLog, Row, accepted, read_rows
+from ptft.core.rows import RejectLog, Row, accepted
 
 if TYPE_CHECKING:
     import numpy.typing as npt

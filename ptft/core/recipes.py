@@ -284,6 +284,8 @@ def convert(raw: Any, kind: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _convert_union(raw, args)
     if origin is Literal:
+        if isinstance(raw, bool):  # YAML reads an unquoted on or off as true or false
+            raw = next((word for word in (("on", "yes") if raw else ("off", "no")) if word in args), raw)
         if raw in args:
             return raw
         raise ValueError(f"expected one of {', '.join(map(str, args))}" + _close_choice(raw, args))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 from ptft.core.files import Source, json_line
+from ptft.core.formats import read_rows
 from ptft.core.rows import Rejected, Row
 
 ROWS, SOURCES = 1000, 50
@@ -63,3 +64,25 @@ def _size_in_file(items: Sequence[Row | Rejected], source: Source) -> int:
 def _rounded(number: int) -> int:
     """Two digits: more would be pretence."""
     return round(number, min(0, 2 - len(str(number))))
+
+
+@dataclass(frozen=True)
+class TextEstimate:
+    """rows, bytes: of the text (UTF-8) in all files, extrapolated. texts: those of the sample."""
+
+    rows: int
+    bytes: int
+    texts: list[str]
+
+    def tokens(self, count: Callable[[list[str]], int]) -> int:
+        """Tokens in all files, given what counts those of a few texts."""
+        shown = self.texts[:200]
+        return int(self.bytes * count(shown) / max(1, sum(len(text.encode()) for text in shown))) if shown else 0
+
+
+def estimate_text(sources: Sequence[Source], columns: Mapping[str, str]) -> TextEstimate:
+    """How much text there is, from a look at the beginning of it."""
+    sample = sampled(sources, lambda source: read_rows([source], columns=columns))
+    texts = [row.data["text"] for row in sample.rows if isinstance(row.data.get("text"), str)]
+    mean = sum(len(text.encode()) for text in texts) / max(1, len(texts))
+    return TextEstimate(sample.estimated_rows, int(mean * sample.estimated_rows), texts)

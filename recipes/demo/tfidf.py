@@ -1,6 +1,6 @@
 """The baseline that a small labelled set should be judged by: TF-IDF and logistic regression, on the very rows `ptft` learns from.
 
-    python recipes/demo/tfidf.py TRAIN.jsonl TEST.jsonl --per-label 4 --seed 1 > predictions.jsonl
+python recipes/demo/tfidf.py TRAIN.jsonl TEST.jsonl --per-label 4 --seed 1 > predictions.jsonl
 """
 
 import argparse
@@ -14,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 
 from ptft.core.examples import sample_per_label
 from ptft.core.files import expand
-from ptft.core.rows import Row, read_rows
+from ptft.core.formats import read_rows
+from ptft.core.rows import Row
 
 
 def rows_of(path: str) -> list[Row]:
@@ -31,11 +32,15 @@ def main() -> None:
     train, test = rows_of(str(given.train)), rows_of(str(given.test))
     if given.per_label:
         train = sample_per_label(train, given.per_label, given.seed)
-    model = make_pipeline(TfidfVectorizer(sublinear_tf=True, stop_words="english"), LogisticRegression(C=10, max_iter=1000))
+    model = make_pipeline(
+        TfidfVectorizer(sublinear_tf=True, stop_words="english"), LogisticRegression(C=10, max_iter=1000)
+    )
     model.fit([row.data["text"] for row in train], [row.data["label"] for row in train])
     guesses = model.predict([row.data["text"] for row in test])
     for row, guess in zip(test, guesses, strict=True):
-        sys.stdout.write(json.dumps({"id": row.data["id"], "prediction": str(guess), "reference": row.data["label"]}) + "\n")
+        sys.stdout.write(
+            json.dumps({"id": row.data["id"], "prediction": str(guess), "reference": row.data["label"]}) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from ptft.core.errors import InputError, PtftError
 from ptft.core.files import expand
-from ptft.core.rows import Rejected, RejectLog, Row, RowWriter, accepted, decode, html_text, read_rows
+from ptft.core.formats import decode, html_text, read_rows
+from ptft.core.rows import Rejected, RejectLog, Row, RowWriter, accepted
 
 ROWS = [
     {"id": f"r{number}", "text": f'第{number}行 of text, with "quotes", and\na second line.'} for number in range(200)

@@ -7,7 +7,8 @@ from collections.abc import Generator, Iterable, Iterator
 
 from ptft.core.examples import Shape, shape_of
 from ptft.core.files import Source
-from ptft.core.rows import Rejected, RejectLog, Row, read_rows
+from ptft.core.formats import read_rows
+from ptft.core.rows import Rejected, RejectLog, Row
 from ptft.stages.clean.judge import ACCEPTED_SHAPES
 from ptft.stages.clean.recipe import CleanRecipe
 

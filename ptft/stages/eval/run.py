@@ -11,10 +11,11 @@ from ptft.core.contracts import Inputs, Output, Plan, Result
 from ptft.core.errors import UsageError
 from ptft.core.examples import detect
 from ptft.core.files import write_json
+from ptft.core.formats import read_rows
 from ptft.core.metrics import names
 from ptft.core.models import Loaded, count_parameters
 from ptft.core.progress import Progress, table_of
-from ptft.core.rows import RejectLog, Row, RowWriter, read_rows
+from ptft.core.rows import RejectLog, Row, RowWriter
 from ptft.core.scoring import dtype_here
 from ptft.core.weights import tensors
 from ptft.stages.eval import answers, classify, given, language

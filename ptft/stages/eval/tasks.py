@@ -11,8 +11,9 @@ from typing import Any
 from ptft.core.errors import InputError, UsageError
 from ptft.core.examples import CONVERSATIONS, Shape, detect, misshapen
 from ptft.core.files import Source
+from ptft.core.formats import read_rows
 from ptft.core.metrics import names
-from ptft.core.rows import Rejected, RejectLog, Row, accepted, read_rows
+from ptft.core.rows import Rejected, RejectLog, Row, accepted
 from ptft.stages.eval.recipe import EvalRecipe
 
 Score = dict[str, Any]

@@ -13,8 +13,9 @@ import numpy as np
 from ptft.core.contracts import Inputs
 from ptft.core.errors import InputError
 from ptft.core.examples import row_text
+from ptft.core.formats import read_rows
 from ptft.core.models import Loaded
-from ptft.core.rows import Rejected, RejectLog, Row, accepted, read_rows
+from ptft.core.rows import Rejected, RejectLog, Row, accepted
 from ptft.core.scoring import classify, encode_rows, score_texts, windows_for
 from ptft.stages.export.recipe import ExportRecipe
 

@@ -11,12 +11,13 @@ from typing import Any
 from ptft.core import models
 from ptft.core.contracts import Inputs, Output, Plan
 from ptft.core.errors import InputError
-from ptft.core.estimates import estimate
 from ptft.core.examples import Shape, detect, misshapen
 from ptft.core.files import Source
+from ptft.core.formats import read_rows
 from ptft.core.models import Loaded
 from ptft.core.progress import Progress
-from ptft.core.rows import RejectLog, Row, accepted, read_rows
+from ptft.core.rows import RejectLog, Row, accepted
+from ptft.core.sample import estimate_text
 from ptft.core.training import Settings, Trained, pad_batch
 from ptft.stages.finetune.recipe import FinetuneRecipe
 
@@ -149,7 +150,7 @@ def plan_for(recipe: FinetuneRecipe, inputs: Inputs, shapes: tuple[str, ...]) ->
             ("steps", max(1, round(recipe.epochs * rows / recipe.batch_size))),
         ]
     else:
-        guess = estimate(inputs.data, dict(recipe.columns))
+        guess = estimate_text(inputs.data, dict(recipe.columns))
         lines += [("documents (estimate)", guess.rows), ("text bytes (estimate)", guess.bytes)]
     trained = parameters if recipe.method == "full" else 0
     states = 12 * trained  # gradients and AdamW's two moments, fp32

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 from ptft.core.contracts import Inputs, Output, Plan, Result
 from ptft.core.errors import UsageError
-from ptft.core.estimates import estimate
 from ptft.core.packing import JOURNAL, PackOptions, TokensMeta, fast_tokenizer, pack_corpus
 from ptft.core.progress import Progress
 from ptft.core.rows import RejectLog
+from ptft.core.sample import estimate_text
 from ptft.stages.pack.recipe import PackRecipe
 
 
@@ -50,10 +49,9 @@ def _refuse_packed(inputs: Inputs) -> None:
 
 def plan(recipe: PackRecipe, inputs: Inputs, progress: Progress) -> Plan:
     _refuse_packed(inputs)
-    guess = estimate(inputs.data, recipe.columns)
-    tokens = _sample_tokens(inputs.folders["tokenizer"], guess.sample)
-    per_byte = tokens / max(sum(len(text.encode()) for text in guess.sample), 1)
-    total = int(guess.bytes * per_byte) + guess.rows
+    guess = estimate_text(inputs.data, recipe.columns)
+    fast, _ = fast_tokenizer(inputs.folders["tokenizer"])
+    total = guess.tokens(lambda texts: sum(len(one.ids) for one in fast.encode_batch_fast(texts))) + guess.rows
     return Plan(
         (
             ("files", len(inputs.data)),
@@ -63,7 +61,3 @@ def plan(recipe: PackRecipe, inputs: Inputs, progress: Progress) -> Plan:
             ("output bytes (estimate)", total * 2 + guess.rows * 8),
         )
     )
-
-
-def _sample_tokens(tokenizer: Path, texts: list[str]) -> int:
-    return sum(len(encoded.ids) for encoded in fast_tokenizer(tokenizer)[0].encode_batch_fast(texts))

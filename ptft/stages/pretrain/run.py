@@ -10,10 +10,10 @@ from typing import Any
 from ptft.core import models
 from ptft.core.contracts import Inputs, Output, Plan, Result
 from ptft.core.errors import InputError, UsageError
-from ptft.core.estimates import estimate
 from ptft.core.packing import Packed, PackOptions, pack_corpus
 from ptft.core.progress import Progress
 from ptft.core.rows import RejectLog
+from ptft.core.sample import estimate_text
 from ptft.stages.pretrain.architecture import config_for
 from ptft.stages.pretrain.recipe import PretrainRecipe
 
@@ -195,7 +195,11 @@ def plan(recipe: PretrainRecipe, inputs: Inputs, progress: Progress) -> Plan:
         raise UsageError("a corpus needs a tokenizer", remedy="name one with -t, or pack first and name that folder")
     tokenizer = models.load_tokenizer(packed.tokenizer if packed else inputs.folders["tokenizer"])
     seq_len = recipe.seq_len or (packed.meta.seq_len if packed else models.DEFAULT_SEQ_LEN)
-    corpus = packed.meta.total("train", "tokens") if packed else _estimated_tokens(recipe, inputs, tokenizer)
+    if packed:
+        corpus = packed.meta.total("train", "tokens")
+    else:
+        guess = estimate_text(inputs.data, recipe.columns)
+        corpus = guess.tokens(lambda texts: sum(map(len, tokenizer(texts)["input_ids"]))) + guess.rows
     parameters, size = _parameters_without_memory(recipe, tokenizer, seq_len)
     budget = _budget(recipe, parameters, corpus, seq_len)
     return Plan(
@@ -211,13 +215,6 @@ def plan(recipe: PretrainRecipe, inputs: Inputs, progress: Progress) -> Plan:
             ("checkpoint on disk", f"{4 * parameters / 2**20:,.0f} MiB"),
         )
     )
-
-
-def _estimated_tokens(recipe: PretrainRecipe, inputs: Inputs, tokenizer: Any) -> int:
-    guess = estimate(inputs.data, recipe.columns)
-    sample = guess.sample[:200]
-    tokens = sum(map(len, tokenizer(sample)["input_ids"])) if sample else 0
-    return int(guess.bytes * tokens / max(sum(len(text.encode()) for text in sample), 1))
 
 
 def _parameters_without_memory(recipe: PretrainRecipe, tokenizer: Any, seq_len: int) -> tuple[int, str]:

@@ -17,9 +17,10 @@ from ptft.core.dedup import Store, components, fingerprints
 from ptft.core.errors import InputError
 from ptft.core.examples import row_text, shape_of
 from ptft.core.files import SPLITS, Source, json_line
+from ptft.core.formats import read_rows
 from ptft.core.minhash import I64, U8, Scheme, scheme
 from ptft.core.progress import Progress, table_of
-from ptft.core.rows import RAW_KEPT, Rejected, RejectLog, Row, RowWriter, accepted, lacks, read_rows
+from ptft.core.rows import RAW_KEPT, Rejected, RejectLog, Row, RowWriter, accepted, lacks
 from ptft.core.sample import sampled
 from ptft.core.workers import ordered_map
 from ptft.stages.split.assign import assign

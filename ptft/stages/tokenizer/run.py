@@ -10,10 +10,11 @@ from typing import Any
 import xxhash
 
 from ptft.core.contracts import Inputs, Output, Plan, Result
-from ptft.core.estimates import estimate
 from ptft.core.files import write_json
+from ptft.core.formats import read_rows
 from ptft.core.progress import Progress
-from ptft.core.rows import RejectLog, Row, accepted, lacks, read_rows
+from ptft.core.rows import RejectLog, Row, accepted, lacks
+from ptft.core.sample import estimate_text
 from ptft.core.text import language
 from ptft.stages.tokenizer.presets import CHAT_TEMPLATE, CHAT_TOKENS, SPECIAL, untrained
 from ptft.stages.tokenizer.recipe import TokenizerRecipe
@@ -57,7 +58,7 @@ def _counted(texts: Iterator[str], step: Any) -> Iterator[str]:
 
 
 def _sample_share(recipe: TokenizerRecipe, inputs: Inputs, progress: Progress) -> float:
-    guess = estimate(inputs.data, recipe.columns)
+    guess = estimate_text(inputs.data, recipe.columns)
     if guess.bytes <= recipe.max_bytes:
         return 1.0
     share = recipe.max_bytes / guess.bytes
@@ -126,7 +127,7 @@ def _measure(text: str, ids: list[int], tokenizer: Any) -> Counter[str]:
 
 
 def plan(recipe: TokenizerRecipe, inputs: Inputs, progress: Progress) -> Plan:
-    guess = estimate(inputs.data, recipe.columns)
+    guess = estimate_text(inputs.data, recipe.columns)
     return Plan(
         (
             ("files", len(inputs.data)),
