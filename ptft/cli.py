@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
+import typer.core
 
 from ptft.core import recipes
 from ptft.core.contracts import Stage
@@ -32,6 +32,9 @@ from ptft.stages.split.recipe import STAGE as SPLIT
 from ptft.stages.tokenizer.recipe import STAGE as TOKENIZER
 
 STAGES = (CLEAN, SPLIT, TOKENIZER, PACK, PRETRAIN, DOMAIN, INSTRUCTION, TASK, EVAL, EXPORT)
+ClickError: type[Exception] = typer.BadParameter.__mro__[
+    2
+]  # click's base error, also where typer carries its own click
 PLAIN: dict[str, Any] = {
     "add_completion": False,
     "rich_markup_mode": None,
@@ -39,7 +42,17 @@ PLAIN: dict[str, Any] = {
     "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 120},
 }
 
+
+class _InOrder(typer.core.TyperGroup):
+    """Lists the commands in the order of the line, where typer would put groups last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        order = [stage.name.split()[0] for stage in STAGES]
+        return sorted(super().list_commands(ctx), key=lambda name: order.index(name) if name in order else len(order))
+
+
 app = typer.Typer(
+    cls=_InOrder,
     help="Pre-train, fine-tune: raw text to a small, quantised, evaluated language model, one stage at a time.",
     no_args_is_help=True,
     **PLAIN,
@@ -206,11 +219,10 @@ def _prepare(arguments: dict[str, tuple[str, ...]], flags: dict[str, Any]) -> No
 
 # ---------------------------------------------------------------- the commands
 
+app.add_typer(finetune, name="finetune")
 _ALL = ("out", *(name for name, *_ in COMMON))
 for _stage in STAGES:
     _group, _name = (finetune, _stage.name.split()[1]) if " " in _stage.name else (app, _stage.name)
-    if _stage.name == EVAL.name:
-        app.add_typer(finetune, name="finetune")
     _group.command(_name)(_command(_stage, _run_stage, _ALL))
 
 
@@ -266,16 +278,13 @@ def run(argv: Sequence[str]) -> int:
     """Run one command line; return its exit code (see docs: 0, 1, 2, 3, 4, 5, 130)."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app(list(argv), prog_name="ptft", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        sys.stderr.write(f"{error.format_message()}\n")
-        return 2
-    except click.ClickException as error:
-        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "ptft"
-        return _report(UsageError(error.format_message(), remedy=f"`{command} --help`"), argv)
+        if app(list(argv), prog_name="ptft", standalone_mode=False) == Interrupted.exit_code:
+            return _report(Interrupted(), argv)  # typer turns Ctrl-C into an exit code
+    except ClickError as error:
+        return _report_usage(error, argv)
     except PtftError as error:
         return _report(error, argv)
-    except (KeyboardInterrupt, click.Abort) as error:
+    except (KeyboardInterrupt, typer.Abort) as error:
         return _report(Interrupted(), argv, cause=error)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter's last flush is silent
@@ -285,6 +294,14 @@ def run(argv: Sequence[str]) -> int:
     except Exception as error:
         return _report_other(error, argv)
     return 0
+
+
+def _report_usage(error: Any, argv: Sequence[str]) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(f"{error.format_message()}\n")
+        return UsageError.exit_code
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "ptft"
+    return _report(UsageError(error.format_message(), remedy=f"`{command} --help`"), argv)
 
 
 def _interrupt(*_: object) -> None:

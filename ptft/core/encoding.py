@@ -15,10 +15,10 @@ GENERATION_TAG = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 # for tokenizers that bring no template: no new tokens, the end of a turn is the end-of-text token
 PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] | capitalize + ': ' }}"
+    "{% for message in messages %}{{ message['role'] | capitalize + ':\n' }}"
     "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
     "{% else %}{{ message['content'] }}{% endif %}{{ '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
 )
 
 

@@ -238,7 +238,8 @@ def merged(loaded: Loaded) -> Loaded:
     """The same model with its adapter folded into the weights, in full precision (merging in 8 bits loses more: peft#2321)."""
     if not hasattr(loaded.model, "merge_and_unload"):
         return loaded
-    return replace(loaded, model=loaded.model.float().merge_and_unload())
+    model = loaded.model.float().merge_and_unload()
+    return replace(loaded, model=model.requires_grad_(True))  # peft froze the base
 
 
 def count_parameters(model: Any) -> tuple[int, int]:

@@ -24,7 +24,7 @@ def tokenizer(vocab_size: int = 400) -> Any:
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"]
+    special = ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>", "[MASK]"]
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=special,
@@ -33,7 +33,8 @@ def tokenizer(vocab_size: int = 400) -> Any:
     )
     raw.train_from_iterator(TEXTS * 3, trainer)
     wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=raw, eos_token="<|endoftext|>", pad_token="<|pad|>", additional_special_tokens=special[2:],
+        tokenizer_object=raw, eos_token="<|endoftext|>", pad_token="<|pad|>", mask_token="[MASK]",
+        additional_special_tokens=special[2:4],
         clean_up_tokenization_spaces=False,
     )  # fmt: skip
     wrapped.chat_template = CHAT_TEMPLATE

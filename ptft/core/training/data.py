@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ptft.core.encoding import IGNORED
+from ptft.core.errors import InputError
 from ptft.core.packing import Blocks
 
 Example = dict[str, Any]  # "input_ids" and "labels" (tokens, or one class), int64
@@ -70,6 +71,14 @@ class MaskIds:
     mask: int
     vocab_size: int
     special: tuple[int, ...]
+
+
+def mask_ids(tokenizer: Any) -> MaskIds:
+    """What masking needs to know of a tokenizer. Raises `InputError` where it has no mask token."""
+    if tokenizer.mask_token_id is None:
+        remedy = "make one with `ptft tokenizer`, or add a mask_token to its tokenizer_config.json"
+        raise InputError("the tokenizer has no mask token", where=str(tokenizer.name_or_path), remedy=remedy)
+    return MaskIds(tokenizer.mask_token_id, len(tokenizer), tuple(tokenizer.all_special_ids))
 
 
 class MaskedBlocks:

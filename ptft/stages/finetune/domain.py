@@ -71,12 +71,11 @@ def _packed(
 
 def _wrap(recipe: DomainRecipe, base: Loaded) -> Callable[[Any], Any]:
     from ptft.core.training import MaskedBlocks, PlainBlocks
-    from ptft.core.training.data import MaskIds
+    from ptft.core.training.data import mask_ids
 
     if base.kind == "causal":
         return PlainBlocks
-    special = tuple(base.tokenizer.all_special_ids)
-    ids = MaskIds(base.tokenizer.mask_token_id, len(base.tokenizer), special)
+    ids = mask_ids(base.tokenizer)
     return lambda blocks: MaskedBlocks(blocks, ids, recipe.mask_rate, recipe.seed)
 
 

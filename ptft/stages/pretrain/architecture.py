@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +76,18 @@ def feed_forward(width: int) -> int:
     return round(width * 8 / 3 / 32) * 32 or 32
 
 
+def initial_std(width: int) -> float:
+    """sqrt(2 / (5 width)) (Nguyen and Salazar 2019): 0.02 at 1000; narrow models learn visibly slower from a fixed 0.02."""
+    return math.sqrt(2 / (5 * width))
+
+
 def _llama(recipe: PretrainRecipe, tokenizer: Any, seq_len: int, layers: int, width: int, heads: int) -> Any:
     from transformers import LlamaConfig
 
     return LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=width, intermediate_size=feed_forward(width), num_hidden_layers=layers,
         num_attention_heads=heads, num_key_value_heads=heads, max_position_embeddings=seq_len,
+        initializer_range=initial_std(width),
         tie_word_embeddings=recipe.architecture.tie_embeddings, attention_dropout=recipe.architecture.dropout,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
@@ -92,6 +99,7 @@ def _gpt2(recipe: PretrainRecipe, tokenizer: Any, seq_len: int, layers: int, wid
     dropout = recipe.architecture.dropout
     return GPT2Config(
         vocab_size=len(tokenizer), n_embd=width, n_layer=layers, n_head=heads, n_positions=seq_len,
+        initializer_range=initial_std(width),
         resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout, tie_word_embeddings=recipe.architecture.tie_embeddings,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
@@ -103,7 +111,8 @@ def _bert(recipe: PretrainRecipe, tokenizer: Any, seq_len: int, layers: int, wid
     dropout = recipe.architecture.dropout
     return BertConfig(
         vocab_size=len(tokenizer), hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers,
-        num_attention_heads=heads, max_position_embeddings=seq_len, pad_token_id=tokenizer.pad_token_id,
+        num_attention_heads=heads, max_position_embeddings=seq_len, initializer_range=initial_std(width),
+        pad_token_id=tokenizer.pad_token_id,
         hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
     )  # fmt: skip
 

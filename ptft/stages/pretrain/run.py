@@ -95,7 +95,7 @@ def _packed(recipe: PretrainRecipe, inputs: Inputs, out: Output, progress: Progr
 def _data(recipe: PretrainRecipe, packed: Packed, tokenizer: Any, seq_len: int) -> tuple[Any, Any]:
     """Training and validation sequences for the objective."""
     from ptft.core.training import MaskedBlocks, PlainBlocks
-    from ptft.core.training.data import MaskIds
+    from ptft.core.training.data import mask_ids
 
     splits = [packed.blocks(name, seq_len) for name in ("train", "val")]
     if not len(splits[0]):
@@ -103,10 +103,7 @@ def _data(recipe: PretrainRecipe, packed: Packed, tokenizer: Any, seq_len: int) 
         raise InputError(what, where=str(packed.folder), remedy="lower --seq-len, or add text")
     if recipe.objective == "causal":
         return PlainBlocks(splits[0]), PlainBlocks(splits[1])
-    if tokenizer.mask_token_id is None:
-        remedy = "make one with `ptft tokenizer`, or add a mask_token to its tokenizer_config.json"
-        raise InputError("the tokenizer has no mask token", where=str(packed.tokenizer), remedy=remedy)
-    ids = MaskIds(tokenizer.mask_token_id, len(tokenizer), tuple(tokenizer.all_special_ids))
+    ids = mask_ids(tokenizer)
     train, val = (MaskedBlocks(split, ids, recipe.mask_rate, recipe.seed) for split in splits)
     return train, val
 

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ptft.core.contracts import Output
+
+
+@pytest.fixture(scope="session")
+def output_of() -> Callable[[Path], Output]:
+    """An `Output` as the runner lays it out."""
+
+    def make(folder: Path) -> Output:
+        out = Output(folder, folder / ".ptft" / "new", folder / ".ptft" / "state")
+        out.new.mkdir(parents=True, exist_ok=True)
+        out.state.mkdir(parents=True, exist_ok=True)
+        return out
+
+    return make
