@@ -56,7 +56,7 @@ $(D)/pretrain/run.json: $(D)/pack/run.json recipes/demo/pretrain.yaml FORCE
 	$(PTFT) pretrain $(D)/pack --recipe recipes/demo/pretrain.yaml -o $(D)/pretrain
 
 $(D)/eval-text/run.json: $(BASE) FORCE
-	$(PTFT) eval $(D)/pretrain $(TEST) --metrics perplexity,bits_per_byte --set columns.label=none -o $(D)/eval-text
+	$(PTFT) eval $(D)/pretrain $(TEST) --metrics perplexity,bits_per_byte -o $(D)/eval-text
 
 $(D)/chat/run.json: $(D)/raw/chat.jsonl FORCE
 	$(PTFT) clean $(D)/raw/chat.jsonl -o $(D)/chat

@@ -27,6 +27,8 @@ from ptft.core.errors import PtftError
 from ptft.core.progress import Step, Table, cell
 from ptft.core.record import RunRecord
 
+WIDE = 200  # columns of a log file or a pipe: nothing is folded there
+
 
 class _Bar:
     def __init__(self, bars: Progress, task: Any) -> None:
@@ -48,6 +50,8 @@ class Terminal:
 
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        if not self.console.is_terminal:
+            self.console.width = WIDE
         self.quiet = quiet
 
     @contextmanager
@@ -72,13 +76,9 @@ class Terminal:
     def table(self, table: Table) -> None:
         if self.quiet:
             return
-        shown = RichTable(
-            title=escape(table.title) if table.title else None,
-            title_justify="left",
-            title_style="bold",
-            box=None,
-            pad_edge=False,
-        )
+        if table.title:
+            self.console.print(f"[bold]{escape(table.title)}[/]")
+        shown = RichTable(box=None, pad_edge=False, show_header=any(table.columns), header_style="dim")
         for number, column in enumerate(table.columns):
             numeric = all(_is_number(row[number]) for row in table.rows)
             shown.add_column(escape(column), justify="right" if numeric and number else "left", overflow="fold")

@@ -112,7 +112,7 @@ class CleanRecipe(Recipe):
 
 STAGE = Stage(
     name="clean",
-    help="Raw text to a corpus: normalised, filtered by language-specific rules, without duplicates; a reason for each drop.",
+    help="Raw text to a clean corpus. Normalised, filtered by rules for its language, without duplicates; a reason for each drop.",
     recipe=CleanRecipe,
     module="ptft.stages.clean.run",
     arguments=(

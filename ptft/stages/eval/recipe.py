@@ -43,7 +43,7 @@ class EvalRecipe(Recipe):
 
 STAGE = Stage(
     name="eval",
-    help="A model on examples or text, or a predictions file: accuracy, F1, BLEU, ROUGE, perplexity, bits per byte.",
+    help="Scores of a model on data. Accuracy, F1, BLEU, ROUGE, perplexity, bits per byte; or of a predictions file.",
     recipe=EvalRecipe,
     module="ptft.stages.eval.run",
     arguments=(

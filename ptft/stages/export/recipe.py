@@ -32,7 +32,7 @@ class ExportRecipe(Recipe):
 
 STAGE = Stage(
     name="export",
-    help="A checkpoint to INT8 or INT4 weights that load without ptft; adapters are merged first.",
+    help="A checkpoint to INT8 or INT4 weights. They load without ptft; adapters are merged first.",
     recipe=ExportRecipe,
     module="ptft.stages.export.run",
     arguments=(Argument("model", "MODEL", "a checkpoint folder", "folder"),),

@@ -81,7 +81,7 @@ DOMAIN = Stage(
 )
 INSTRUCTION = Stage(
     name="finetune instruction",
-    help="Teach a causal checkpoint to answer: the loss is on the responses only.",
+    help="Teach a causal checkpoint to answer. The loss is on the responses only.",
     recipe=InstructionRecipe,
     module="ptft.stages.finetune.instruction",
     arguments=(_BASE, _EXAMPLES),
@@ -89,7 +89,7 @@ INSTRUCTION = Stage(
 )
 TASK = Stage(
     name="finetune task",
-    help="Put a classification head on a checkpoint and train it on labelled rows.",
+    help="A classification head on a checkpoint. It is trained on labelled rows.",
     recipe=TaskRecipe,
     module="ptft.stages.finetune.task",
     arguments=(_BASE, _EXAMPLES),

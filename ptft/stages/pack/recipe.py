@@ -25,7 +25,7 @@ class PackRecipe(Recipe):
 
 STAGE = Stage(
     name="pack",
-    help="A corpus to token files that are memory-mapped, with document boundaries, ready to train on.",
+    help="A corpus to token files, ready to train on. They are memory-mapped and keep document boundaries.",
     recipe=PackRecipe,
     module="ptft.stages.pack.run",
     arguments=(Argument("data", "INPUT...", "a corpus: files, folders, globs, '-' or hf:NAME", "rows"),),

@@ -58,7 +58,7 @@ class PretrainRecipe(Recipe):
 
 STAGE = Stage(
     name="pretrain",
-    help="A corpus (or packed tokens) to a language model, trained from scratch.",
+    help="A corpus or packed tokens to a language model. It is trained from scratch, causal or masked.",
     recipe=PretrainRecipe,
     module="ptft.stages.pretrain.run",
     arguments=(Argument("data", "INPUT...", "a folder made by `ptft pack`, or a corpus", "rows"),),

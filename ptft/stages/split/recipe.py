@@ -32,7 +32,7 @@ class SplitRecipe(Recipe):
 
 STAGE = Stage(
     name="split",
-    help="A corpus or examples to train.jsonl, val.jsonl and test.jsonl; near-duplicates never land on different sides.",
+    help="A corpus or examples to train, val and test. Near-duplicates never land on different sides.",
     recipe=SplitRecipe,
     module="ptft.stages.split.run",
     arguments=(Argument("data", "INPUT...", "files, folders, globs, '-' or hf:NAME", "rows"),),

@@ -27,7 +27,7 @@ class TokenizerRecipe(Recipe):
 
 STAGE = Stage(
     name="tokenizer",
-    help="A corpus to a byte-level BPE tokenizer, as a Hugging Face folder.",
+    help="A corpus to a byte-level BPE tokenizer. The output is a Hugging Face folder.",
     recipe=TokenizerRecipe,
     module="ptft.stages.tokenizer.run",
     arguments=(Argument("data", "INPUT...", "a corpus: files, folders, globs, '-' or hf:NAME", "rows"),),
