@@ -136,7 +136,7 @@ class RowWriter:
         elif path.suffix == ".zst":
             import zstandard
 
-            self._file = zstandard.ZstdCompressor(level=6).stream_writer(self._raw, closefd=False)
+            self._file = zstandard.ZstdCompressor(level=6, write_checksum=True).stream_writer(self._raw, closefd=False)
 
     def write(self, row: Mapping[str, Any]) -> None:
         self.rows += 1
