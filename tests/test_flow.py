@@ -15,7 +15,32 @@ import pytest
 PTFT = [sys.executable, "-m", "ptft"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 FETCH = Path(__file__).parents[2] / "shared" / "realdata" / "fetch"
-ENGLISH = ["the", "cat", "dog", "sat", "on", "mat", "with", "that", "ball", "and", "to", "have", "be", "of", "many", "other", "small", "words", "which", "people", "say", "when", "they", "talk"]
+ENGLISH = [
+    "the",
+    "cat",
+    "dog",
+    "sat",
+    "on",
+    "mat",
+    "with",
+    "that",
+    "ball",
+    "and",
+    "to",
+    "have",
+    "be",
+    "of",
+    "many",
+    "other",
+    "small",
+    "words",
+    "which",
+    "people",
+    "say",
+    "when",
+    "they",
+    "talk",
+]
 CHINESE = "我们在学习语言模型的训练方法和数据处理今年是机器人工智能发展很快了中文文本"
 
 
