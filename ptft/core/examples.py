@@ -33,7 +33,7 @@ class Shape:
         return None
 
 
-_LABEL = (str, int, float, bool, list)
+_LABEL = (str, int, float, bool)
 SHAPES = (  # the most telling first: {"text", "text_pair", "label"} is also {"text", "label"}
     Shape("messages", {"messages": (list,)}),
     Shape("sharegpt", {"conversations": (list,)}),

@@ -19,12 +19,10 @@ from ptft.stages.eval.tasks import Measured, blocks, require_rows
 
 def label_problem(labels: Sequence[str], row: Row) -> str | None:
     """Why a row cannot be measured. Labels are compared as text, so 1 is "1"."""
-    label = row.data["label"]
-    if isinstance(label, list):
-        return "several labels a row: eval takes one"
-    if str(label) not in labels:
+    label = str(row.data["label"])
+    if label not in labels:
         shown = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
-        return f"the label {str(label)!r} is not one of the model's: {shown}"
+        return f"the label {label!r} is not one of the model's: {shown}"
     return None if row.data["text"].strip() else "an empty text"
 
 

@@ -11,8 +11,11 @@ from ptft.core.contracts import Inputs, Output, Plan, Result
 from ptft.core.encoding import encode_texts
 from ptft.core.errors import InputError
 from ptft.core.examples import sample_per_label
+from ptft.core.metrics.classification import classification
+from ptft.core.models import Loaded
 from ptft.core.progress import Progress
 from ptft.core.rows import RejectLog, Row
+from ptft.core.scoring import classify
 from ptft.stages.finetune import common
 from ptft.stages.finetune.recipe import TaskRecipe
 
@@ -31,7 +34,7 @@ def run(recipe: TaskRecipe, inputs: Inputs, out: Output, progress: Progress) -> 
         headless = _classifier(recipe, inputs, labels)
     tuned = common.attach(recipe, model, "classifier", inputs.folders["model"])
     source = LabelledRows(
-        encode_rows(base.tokenizer, rows, length), [labels.index(str(row.data["label"])) for row in rows]
+        _encoded(base.tokenizer, rows, length), [labels.index(str(row.data["label"])) for row in rows]
     )
     settings = common.settings_for(recipe, tuned, len(rows), length, progress)
     common.announce(tuned, recipe.method, len(rows), settings, progress)
@@ -48,7 +51,8 @@ def run(recipe: TaskRecipe, inputs: Inputs, out: Output, progress: Progress) -> 
     }
     metrics = common.training_metrics(trained, settings)
     if "eval_data" in inputs.rows:
-        metrics |= _evaluate(recipe, inputs, tuned, base.tokenizer, labels, length, log)
+        measured = Loaded(tuned.eval(), base.tokenizer, "classifier", labels, length, out.final)
+        metrics |= _evaluate(recipe, inputs, measured, log)
     return Result(counts, metrics)
 
 
@@ -74,37 +78,20 @@ def _rows(recipe: TaskRecipe, inputs: Inputs, log: RejectLog) -> tuple[list[Row]
     return rows, tuple(sorted(found))
 
 
-def encode_rows(tokenizer: Any, rows: Sequence[Row], length: int) -> list[list[int]]:
+def _encoded(tokenizer: Any, rows: Sequence[Row], length: int) -> list[list[int]]:
     texts = [row.data["text"] for row in rows]
-    pairs = [row.data["text_pair"] for row in rows] if rows and "text_pair" in rows[0].data else None
+    pairs = [row.data["text_pair"] for row in rows] if "text_pair" in rows[0].data else None
     return encode_texts(tokenizer, texts, pairs, length)
 
 
-def _evaluate(
-    recipe: TaskRecipe, inputs: Inputs, model: Any, tokenizer: Any, labels: tuple[str, ...], length: int, log: RejectLog
-) -> dict[str, float]:
-    """Accuracy and macro F1 on --eval-data, as `ptft eval` would find them."""
-    import torch
-    from sklearn.metrics import accuracy_score, f1_score
-
+def _evaluate(recipe: TaskRecipe, inputs: Inputs, model: Loaded, log: RejectLog) -> dict[str, float]:
+    """Accuracy and macro F1 on --eval-data, as `ptft eval` finds them."""
     rows, _ = common.read_shaped(inputs.rows["eval_data"], SHAPES, dict(recipe.columns), log)
-    collate, guessed = common.collate_with(tokenizer), []
-    ids = encode_rows(tokenizer, rows, length)
-    model.eval()
-    for start in range(0, len(ids), 16):
-        batch = collate(
-            [{"input_ids": torch.tensor(one), "labels": torch.tensor(0)} for one in ids[start : start + 16]]
-        )
-        with torch.no_grad():
-            logits = model(
-                input_ids=batch["input_ids"].to(model.device), attention_mask=batch["attention_mask"].to(model.device)
-            ).logits
-        guessed += [labels[index] for index in logits.argmax(-1).tolist()]
+    logits = classify(model, _encoded(model.tokenizer, rows, model.seq_len), 16)
+    guessed = [model.labels[index] for index in logits.argmax(axis=1)]
     truth = [str(row.data["label"]) for row in rows]
-    return {
-        "eval_accuracy": float(accuracy_score(truth, guessed)),
-        "eval_f1": float(f1_score(truth, guessed, average="macro", labels=sorted(set(truth)))),
-    }
+    scores = classification(truth, guessed, ("accuracy", "f1"), resamples=0)
+    return {f"eval_{name}": score["score"] for name, score in scores.items()}
 
 
 def plan(recipe: TaskRecipe, inputs: Inputs, progress: Progress) -> Plan:
