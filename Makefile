@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PTFT := $(BIN)/ptft
 
-.PHONY: install demo demo-clean test check bench clean
+.PHONY: install demo demo-clean test check clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/installed

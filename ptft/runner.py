@@ -26,13 +26,13 @@ import orjson
 from ptft.core import recipes, record
 from ptft.core.contracts import Inputs, Output, Plan, Result, Stage
 from ptft.core.errors import GateError, InputError, Interrupted, PtftError, RunError, UsageError
-from ptft.core.files import STATE, Source, atomic_write, count_lines, expand, hash_file, hash_value, write_json
+from ptft.core.files import STATE, atomic_write, count_lines, hash_file, hash_value, write_json
+from ptft.core.inputs import Found, find
 from ptft.core.progress import Progress
-from ptft.core.record import Ancestor, FileEntry, RunRecord
+from ptft.core.record import FileEntry, RunRecord
 
 REJECTED = "rejected.jsonl"
 DONE = f"{STATE}-done"  # the state on its way out
-NOT_MODEL_FILES = ("run.json", "metrics.jsonl", "README.md")
 
 
 @dataclass(frozen=True)
@@ -60,19 +60,19 @@ class Outcome:
 def execute(request: Request, progress: Progress) -> Outcome:
     """Carry out a request. Raises a `PtftError` for everything that is the user's to mend."""
     with tempfile.TemporaryDirectory(prefix="ptft-") as spool:
-        inputs, entries, lineage = _resolve_inputs(request, Path(spool))
+        found = find(request.stage, request.recipe, request.arguments, Path(spool))
         if request.dry_run:
-            return Outcome(plan=request.stage.load().plan(request.recipe, inputs, progress))
+            return Outcome(plan=request.stage.load().plan(request.recipe, found.inputs, progress))
         if request.out is None:
             raise UsageError("no output folder", remedy="name one with -o DIR")
-        _refuse_overlap(request.out, inputs)
-        fingerprint = _fingerprint(request, inputs, entries)
-        finished = _finished(request, fingerprint, entries, progress)
+        _refuse_overlap(request.out, found.inputs)
+        fingerprint = _fingerprint(request, found)
+        finished = _finished(request, fingerprint, found.entries, progress)
         if finished is not None:
             _check_gates(finished)
             return Outcome(record=finished, up_to_date=True)
         with _locked(request.out):
-            made = _make(request, inputs, entries, lineage, fingerprint, progress)
+            made = _make(request, found, fingerprint, progress)
     _check_gates(made)
     return Outcome(record=made)
 
@@ -83,83 +83,13 @@ def _check_gates(finished: RunRecord) -> None:
         raise GateError("; ".join(finished.gates), remedy=remedy)
 
 
-# ---------------------------------------------------------------- inputs
+# ---------------------------------------------------------------- the same, or not
 
 
-def _resolve_inputs(request: Request, spool: Path) -> tuple[Inputs, tuple[FileEntry, ...], tuple[Ancestor, ...]]:
-    """Find every input the arguments and the recipe's path knobs name; hash it; note which run made it."""
-    kinds = {argument.name: argument.kind for argument in request.stage.arguments}
-    named = {name: value for name, value in request.arguments.items() if value}
-    for leaf in recipes.knobs(type(request.recipe)):
-        value = _value_of(request.recipe, leaf.name)
-        if leaf.meta.get("path") and value:
-            kinds[leaf.name] = leaf.meta["path"]
-            named[leaf.name] = value if isinstance(value, tuple) else (value,)
-    rows: dict[str, tuple[Source, ...]] = {}
-    folders: dict[str, Path] = {}
-    entries: list[FileEntry] = []
-    for name, values in named.items():
-        if kinds[name] == "rows":
-            rows[name] = expand(values, spool)
-            for source in rows[name]:
-                entries.extend(_entries(source.path, name, shown=source.name if spool in source.path.parents else None))
-        else:
-            folders[name] = _folder(values[0])
-            entries.extend(_entries(folders[name], name))
-    lineage = {ancestor.run: ancestor for path in _folders_of(rows, folders) for ancestor in _ancestors(path)}
-    return Inputs(rows, folders), tuple(entries), tuple(lineage.values())
-
-
-def _value_of(recipe: Any, dotted: str) -> Any:
-    for part in dotted.split("."):
-        recipe = getattr(recipe, part)
-    return recipe
-
-
-def _folder(value: str) -> Path:
-    if value.startswith("hf:"):
-        from huggingface_hub import snapshot_download
-
-        return Path(snapshot_download(value[3:]))
-    path = Path(value)
-    if not path.exists():
-        raise InputError("no such folder", where=value, remedy="check the path; a hub model is named hf:ORG/NAME")
-    return path
-
-
-def _entries(path: Path, role: str, shown: str | None = None) -> list[FileEntry]:
-    if path.is_dir():
-        files = [
-            file
-            for file in sorted(path.iterdir())
-            if file.is_file() and file.name not in NOT_MODEL_FILES and file.name[0] != "."
-        ]
-    else:
-        files = [path]
-    made_by = record.read(path if path.is_dir() else path.parent)
-    run = made_by.run if made_by else None
-    return [FileEntry(shown or str(file), file.stat().st_size, hash_file(file), role=role, run=run) for file in files]
-
-
-def _folders_of(rows: Mapping[str, tuple[Source, ...]], folders: Mapping[str, Path]) -> set[Path]:
-    data = {
-        source.path if source.path.is_dir() else source.path.parent for sources in rows.values() for source in sources
-    }
-    return data | set(folders.values())
-
-
-def _ancestors(folder: Path) -> list[Ancestor]:
-    made_by = record.read(folder)
-    if made_by is None:
-        return []
-    own = Ancestor(made_by.run, made_by.stage, tuple(entry.hash for entry in made_by.inputs))
-    return [*made_by.lineage, own]
-
-
-def _fingerprint(request: Request, inputs: Inputs, entries: Sequence[FileEntry]) -> str:
+def _fingerprint(request: Request, found: Found) -> str:
     """Decides "the same": stage, recipe, and the inputs' contents and names (names go into ids), not their places."""
-    names = {role: [source.name for source in sources] for role, sources in inputs.rows.items()}
-    contents = [(entry.role, Path(entry.path).name, entry.hash) for entry in entries]
+    names = {role: [source.name for source in sources] for role, sources in found.inputs.rows.items()}
+    contents = [(entry.role, Path(entry.path).name, entry.hash) for entry in found.entries]
     return hash_value([request.stage.name, recipes.identity_of(request.recipe), names, contents])
 
 
@@ -293,14 +223,7 @@ def _locked(out: Path) -> Iterator[None]:
         yield
 
 
-def _make(
-    request: Request,
-    inputs: Inputs,
-    entries: tuple[FileEntry, ...],
-    lineage: tuple[Ancestor, ...],
-    fingerprint: str,
-    progress: Progress,
-) -> RunRecord:
+def _make(request: Request, found: Found, fingerprint: str, progress: Progress) -> RunRecord:
     assert request.out is not None
     out = Output(request.out, request.out / STATE / "new", request.out / STATE / "state")
     started = {"stage": request.stage.name, "fingerprint": fingerprint, "command": request.command}
@@ -311,15 +234,15 @@ def _make(
         out.new.mkdir(parents=True)
         out.state.mkdir(exist_ok=True)
         try:
-            write_json(result_file, _run(request, inputs, out, progress))
+            write_json(result_file, _run(request, found.inputs, out, progress))
         except (InputError, UsageError):  # mended input is another input: it must not need --force
             write_json(request.out / STATE / "started.json", {**started, "bad_input": True})
             raise
     saved = orjson.loads(result_file.read_bytes())
     draft = RunRecord(
         run="", stage=request.stage.name, status="complete", fingerprint=fingerprint, command=request.command,
-        recipe=recipes.as_dict(request.recipe), seed=request.recipe.seed, inputs=entries,
-        outputs=tuple(FileEntry(**entry) for entry in saved.pop("outputs")), lineage=lineage,
+        recipe=recipes.as_dict(request.recipe), seed=request.recipe.seed, inputs=found.entries,
+        outputs=tuple(FileEntry(**entry) for entry in saved.pop("outputs")), lineage=found.lineage,
         versions=record.versions(), device=record.device(), **{**saved, "gates": tuple(saved["gates"])},
     )  # fmt: skip
     finished = replace(draft, run=hash_value([fingerprint, [(entry.path, entry.hash) for entry in draft.outputs]])[:16])

@@ -8,8 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ptft.core.convert import convert
 from ptft.core.errors import InputError, RecipeError
-from ptft.core.recipes import Recipe, as_dict, convert, identity_of, knob, knobs, resolve
+from ptft.core.recipes import Recipe, as_dict, identity_of, knob, knobs, resolve
 
 
 @dataclass(frozen=True)

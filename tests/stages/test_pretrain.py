@@ -51,7 +51,6 @@ def test_it_learns_and_loads_without_ptft(inputs, output_of, tmp_path, objective
 
 
 def test_a_masked_models_tokenizer_wraps_texts(inputs, output_of, tmp_path):
-    pytest.importorskip("transformers")
     corpus_tokenizer = tmp_path / "tok"
     from ptft.stages.tokenizer.recipe import TokenizerRecipe
     from ptft.stages.tokenizer.run import run as make_tokenizer
