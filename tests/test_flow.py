@@ -185,6 +185,45 @@ def test_instruction_and_domain(line, raw):
     assert record(line / "domain")["metrics"]["perplexity_after"] > 1
 
 
+LOADS = """
+import sys
+sys.modules["ptft"] = None
+import json, torch
+from pathlib import Path
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+line = Path(sys.argv[1])
+tokenizer = AutoTokenizer.from_pretrained(line / "tokenizer")
+ids = tokenizer("The cat 我们", return_tensors="pt")
+assert tokenizer.decode(ids["input_ids"][0]) == "The cat 我们"
+base = AutoModelForCausalLM.from_pretrained(line / "pretrain")
+shapes = [base(**ids).logits.shape[-1]]
+for name in ("task", "int8", "int4"):
+    classifier = AutoModelForSequenceClassification.from_pretrained(line / name, trust_remote_code=True)
+    assert list(classifier.config.label2id) == ["business", "sport", "zh"], classifier.config.label2id
+    shapes.append(classifier(**ids).logits.shape[-1])
+shapes.append(PeftModel.from_pretrained(base, line / "chat")(**ids).logits.shape[-1])
+try:
+    import ptft
+    sys.exit("ptft could be imported")
+except ImportError:
+    print(json.dumps(shapes))
+"""
+
+
+def test_everything_loads_where_ptft_cannot_be_imported(line):
+    """After the stages above; outputs are compared with ptft's own in test_finetune and test_export."""
+    needed = ("task", "int8", "int4", "chat")
+    if not all((line / name / "run.json").exists() for name in needed):
+        pytest.skip(f"the tests that make {', '.join(needed)} did not run")
+    done = subprocess.run(
+        [sys.executable, "-c", LOADS, str(line)], capture_output=True, text=True, cwd=line, env=ENVIRONMENT
+    )
+    assert done.returncode == 0, done.stderr
+    vocabulary = record(line / "tokenizer")["counts"]["vocab_size"]
+    assert json.loads(done.stdout.splitlines()[-1]) == [vocabulary, 3, 3, 3, vocabulary]
+
+
 DRY = {
     "clean": ["{raw}/docs.jsonl"],
     "split": ["{raw}/docs.jsonl"],
