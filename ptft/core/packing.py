@@ -152,6 +152,25 @@ def pack_corpus(
     return _finish(folder, tokenizer, fast, eos, dtype, splits, options)
 
 
+def packed_once(
+    sources: Sequence[Source],
+    tokenizer: Path,
+    state: Path,
+    name: str,
+    options: PackOptions,
+    max_bad_rows: float,
+    progress: Progress,
+) -> tuple[Packed, Path]:
+    """Pack a corpus inside another stage's run, once however often that is interrupted.
+
+    Also returned: the file of rejected rows, which is there only if there are any.
+    """
+    log = RejectLog(state / f"{name}-rejected.jsonl", max_bad_rows)
+    if not (state / name / META).exists():
+        pack_corpus(sources, tokenizer, state / name, options, log, progress)
+    return Packed(state / name), log.path
+
+
 def _read_journal(folder: Path) -> dict[str, Any]:
     try:
         journal: dict[str, Any] = orjson.loads((folder / JOURNAL).read_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import orjson
 
 from ptft.core.errors import InputError
-from ptft.core.files import json_line
+from ptft.core.files import count_lines, json_line
 
 RAW_KEPT = 2000  # characters of a bad row that go into rejected.jsonl
 
@@ -91,6 +92,14 @@ class RejectLog:
         what = f"{self.bad:,} of {self.rows:,} rows cannot be used (limit {self.max_bad_rows:.0%}); the first: {first.reason}"
         remedy = "see rejected.jsonl in the output folder; mend the rows, or allow more with --set max_bad_rows=0.5"
         raise InputError(what, where=f"{first.source}:{first.line}" if first.line else first.source, remedy=remedy)
+
+
+def keep_rejected(path: Path, folder: Path) -> int:
+    """Copy a file of rejected rows, if there is one, to where it is published; returns how many there are."""
+    if not path.exists():
+        return 0
+    shutil.copyfile(path, folder / "rejected.jsonl")
+    return count_lines(path)
 
 
 def accepted(rows: Iterable[Row | Rejected], log: RejectLog, needs: Sequence[str] = ()) -> Iterator[Row]:

@@ -9,9 +9,9 @@ from ptft.core import models
 from ptft.core.contracts import Inputs, Output, Plan, Result
 from ptft.core.errors import InputError
 from ptft.core.models import Loaded
-from ptft.core.packing import Packed, PackOptions, pack_corpus
+from ptft.core.packing import Packed, PackOptions, packed_once
 from ptft.core.progress import Progress
-from ptft.core.rows import RejectLog
+from ptft.core.rows import keep_rejected
 from ptft.stages.finetune import common
 from ptft.stages.finetune.recipe import DomainRecipe
 
@@ -25,8 +25,8 @@ def run(recipe: DomainRecipe, inputs: Inputs, out: Output, progress: Progress) -
         remedy = "start from the language model that the classifier was made from"
         raise InputError("a classifier cannot go on pretraining", where=str(base.folder), remedy=remedy)
     length = common.seq_len_of(recipe, base)
-    log = RejectLog(out.state / "rejected.jsonl", recipe.max_bad_rows)
-    source, held_out = _data(recipe, inputs, base, length, out, log, progress)
+    source, held_out = _data(recipe, inputs, base, length, out, progress)
+    rejected = keep_rejected(out.state / "tokens-rejected.jsonl", out.new)
     model = common.attach(recipe, base.model, base.kind, base.folder)
     settings = common.settings_for(recipe, model, len(source), length, progress)
     common.announce(model, recipe.method, len(source), settings, progress)
@@ -34,39 +34,30 @@ def run(recipe: DomainRecipe, inputs: Inputs, out: Output, progress: Progress) -
     before = score(model, "before")
     trained = train(model, source, settings, loss=base.kind, collate=stack, out=out, progress=progress)
     common.save(recipe, model, base.tokenizer, out)
-    if log.size():
-        (out.new / log.path.name).write_bytes(log.path.read_bytes())
-    counts = {"sequences": len(source), **common.training_counts(model, settings), "rows_rejected": log.bad}
+    counts = {"sequences": len(source), **common.training_counts(model, settings), "rows_rejected": rejected}
     return Result(counts, {**common.training_metrics(trained, settings), **before, **score(model, "after")})
 
 
 def _data(
-    recipe: DomainRecipe, inputs: Inputs, base: Loaded, length: int, out: Output, log: RejectLog, progress: Progress
+    recipe: DomainRecipe, inputs: Inputs, base: Loaded, length: int, out: Output, progress: Progress
 ) -> tuple[Any, Any]:
     """Training and held-out sequences. Held out: --eval-data, or a share of the documents."""
+    tokenizer = out.state / "tokenizer"
+    base.tokenizer.save_pretrained(tokenizer)
     given = inputs.rows.get("eval_data")
-    options = PackOptions(length, 0.0 if given else recipe.val, recipe.seed, columns=dict(recipe.columns))
-    tokens = _packed(inputs.data, base, out, "tokens", options, log, progress)
-    train, held_out = tokens.blocks("train", length), tokens.blocks("val", length)
-    if given:
-        whole = PackOptions(length, 0.0, recipe.seed, columns=dict(recipe.columns))
-        own_log = RejectLog(out.state / "rejected-eval.jsonl", recipe.max_bad_rows)
-        held_out = _packed(given, base, out, "eval-tokens", whole, own_log, progress).blocks("train", length)
+
+    def packed(sources: Any, name: str, share: float) -> Packed:
+        options = PackOptions(length, share, recipe.seed, columns=dict(recipe.columns))
+        return packed_once(sources, tokenizer, out.state, name, options, recipe.max_bad_rows, progress)[0]
+
+    tokens = packed(inputs.data, "tokens", 0.0 if given else recipe.val)
+    train = tokens.blocks("train", length)
+    held_out = packed(given, "eval-tokens", 0.0).blocks("train", length) if given else tokens.blocks("val", length)
     if not len(train):
         what = f"{tokens.meta.total('train', 'tokens'):,} tokens do not fill one sequence of {length}"
         raise InputError(what, remedy="lower --seq-len, or add text")
     wrap = _wrap(recipe, base)
     return wrap(train), wrap(held_out)
-
-
-def _packed(
-    sources: Any, base: Loaded, out: Output, name: str, options: PackOptions, log: RejectLog, progress: Progress
-) -> Packed:
-    folder, tokenizer = out.state / name, out.state / "tokenizer"
-    if not (folder / "tokens.json").exists():
-        base.tokenizer.save_pretrained(tokenizer)
-        pack_corpus(sources, tokenizer, folder, options, log, progress)
-    return Packed(folder)
 
 
 def _wrap(recipe: DomainRecipe, base: Loaded) -> Callable[[Any], Any]:

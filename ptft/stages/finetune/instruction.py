@@ -34,13 +34,14 @@ def run(recipe: InstructionRecipe, inputs: Inputs, out: Output, progress: Progre
     model = common.attach(recipe, base.model, "causal", base.folder)
     settings = common.settings_for(recipe, model, len(chats), length, progress)
     common.announce(model, recipe.method, len(chats), settings, progress)
-    before = _response_loss(recipe, inputs, model, base.tokenizer, length, log, "before")
+    held_out = _held_out(recipe, inputs, base.tokenizer, length, log)
+    before = _response_loss(model, held_out, "before")
     source = LabelledRows([chat.ids for chat in chats], [chat.labels for chat in chats])
     collate = common.collate_with(base.tokenizer)
     trained = train(model, source, settings, loss="causal", collate=collate, out=out, progress=progress)
     model.generation_config.eos_token_id = stop_ids(base.tokenizer)
     common.save(recipe, model, base.tokenizer, out)
-    after = _response_loss(recipe, inputs, model, base.tokenizer, length, log, "after")
+    after = _response_loss(model, held_out, "after")
     counts = {
         "rows": len(chats), "rows_cut": sum(chat.cut for chat in chats), "rows_without_response": dropped,
         "response_tokens": sum(chat.learnt for chat in chats), **common.training_counts(model, settings), "rows_rejected": log.bad,
@@ -79,34 +80,37 @@ def _show_one(tokenizer: Any, chat: Chat, shape: Shape, progress: Progress) -> N
     progress.note(f"{shape.name} rows; the first, what is learnt in ⟦⟧:\n{''.join(pieces)}{'⟧' if said else ''}")
 
 
-def _response_loss(
-    recipe: InstructionRecipe, inputs: Inputs, model: Any, tokenizer: Any, length: int, log: RejectLog, when: str
-) -> dict[str, float]:
-    """Mean loss of a response token on --eval-data, if any."""
+def _held_out(recipe: InstructionRecipe, inputs: Inputs, tokenizer: Any, length: int, log: RejectLog) -> list[Chat]:
+    """The conversations of --eval-data, if any, that have a response within reach."""
+    if "eval_data" not in inputs.rows:
+        return []
+    rows, shape = common.read_shaped(inputs.rows["eval_data"], CONVERSATIONS, dict(recipe.columns), log)
+    chats = [_predictable(encode_chat(tokenizer, to_messages(row.data, shape), length)) for row in rows]
+    return [chat for chat in chats if chat.learnt]
+
+
+def _response_loss(model: Any, chats: Sequence[Chat], when: str) -> dict[str, float]:
+    """Mean loss of a response token."""
     import torch
 
     from ptft.core.training import pad_batch
     from ptft.core.training.measure import token_nll
 
-    if "eval_data" not in inputs.rows:
+    if not chats:
         return {}
-    rows, shape = common.read_shaped(inputs.rows["eval_data"], CONVERSATIONS, dict(recipe.columns), log)
-    chats = [_predictable(encode_chat(tokenizer, to_messages(row.data, shape), length)) for row in rows]
-    chats = [chat for chat in chats if chat.learnt]
-    nll, tokens = 0.0, 0
-    was_training = model.training
+    nll, was_training = 0.0, model.training
     model.eval()
     for start in range(0, len(chats), 8):
         examples = [
-            {"input_ids": torch.tensor(c.ids), "labels": torch.tensor(c.labels)} for c in chats[start : start + 8]
+            {"input_ids": torch.tensor(chat.ids), "labels": torch.tensor(chat.labels)}
+            for chat in chats[start : start + 8]
         ]
         batch = {key: value.to(model.device) for key, value in pad_batch(examples, 0).items()}
         with torch.no_grad():
             logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
         nll += float(token_nll(logits, batch["labels"], causal=True))
-        tokens += sum(chat.learnt for chat in chats[start : start + 8])
     model.train(was_training)
-    return {f"eval_loss_{when}": nll / max(tokens, 1)}
+    return {f"eval_loss_{when}": nll / sum(chat.learnt for chat in chats)}
 
 
 def plan(recipe: InstructionRecipe, inputs: Inputs, progress: Progress) -> Plan:

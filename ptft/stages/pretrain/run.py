@@ -10,9 +10,9 @@ from typing import Any
 from ptft.core import models
 from ptft.core.contracts import Inputs, Output, Plan, Result
 from ptft.core.errors import InputError, UsageError
-from ptft.core.packing import Packed, PackOptions, pack_corpus
+from ptft.core.packing import Packed, PackOptions, packed_once
 from ptft.core.progress import Progress
-from ptft.core.rows import RejectLog
+from ptft.core.rows import keep_rejected
 from ptft.core.sample import estimate_text
 from ptft.stages.pretrain.architecture import config_for
 from ptft.stages.pretrain.recipe import PretrainRecipe
@@ -79,17 +79,13 @@ def _packed(recipe: PretrainRecipe, inputs: Inputs, out: Output, progress: Progr
         return packed, {"train_tokens": packed.meta.total("train", "tokens")}
     if "tokenizer" not in inputs.folders:
         raise UsageError("a corpus needs a tokenizer", remedy="name one with -t, or pack first and name that folder")
-    log = RejectLog(out.state / "rejected.jsonl", recipe.max_bad_rows)
     options = PackOptions(
         recipe.seq_len or models.DEFAULT_SEQ_LEN, recipe.val, recipe.seed, columns=dict(recipe.columns)
     )
-    folder = out.state / "tokens"
-    if not (folder / "tokens.json").exists():
-        pack_corpus(inputs.data, inputs.folders["tokenizer"], folder, options, log, progress)
-    packed = Packed(folder)
-    if log.size():
-        shutil.copyfile(log.path, out.new / log.path.name)
-    return packed, {"train_tokens": packed.meta.total("train", "tokens"), "rows_rejected": log.bad}
+    tokenizer = inputs.folders["tokenizer"]
+    packed, log = packed_once(inputs.data, tokenizer, out.state, "tokens", options, recipe.max_bad_rows, progress)
+    rejected = keep_rejected(log, out.new)
+    return packed, {"train_tokens": packed.meta.total("train", "tokens"), "rows_rejected": rejected}
 
 
 def _data(recipe: PretrainRecipe, packed: Packed, tokenizer: Any, seq_len: int) -> tuple[Any, Any]:
