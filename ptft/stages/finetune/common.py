@@ -131,8 +131,13 @@ def announce(model: Any, method: str, rows: int, settings: Settings, progress: P
     )
 
 
-def plan_for(recipe: FinetuneRecipe, inputs: Inputs, shapes: tuple[str, ...]) -> Plan:
-    """What a dry run says. shapes: of examples; none for plain text."""
+def plan_for(
+    recipe: FinetuneRecipe,
+    inputs: Inputs,
+    shapes: tuple[str, ...],
+    used: Callable[[list[Row]], list[Row]] = lambda rows: rows,
+) -> Plan:
+    """What a dry run says. shapes: of examples; none for plain text. used: which of the rows are learnt from."""
     base = load_base(inputs, recipe)
     parameters, _ = models.count_parameters(base.model)
     lines: list[tuple[str, object]] = [
@@ -140,10 +145,9 @@ def plan_for(recipe: FinetuneRecipe, inputs: Inputs, shapes: tuple[str, ...]) ->
         ("parameters", parameters),
     ]
     if shapes:
-        shape = detect(
-            (row for row in read_rows(inputs.data, columns=dict(recipe.columns)) if isinstance(row, Row)), shapes
-        )
-        rows = sum(isinstance(row, Row) for row in read_rows(inputs.data, columns=dict(recipe.columns)))
+        read = [row for row in read_rows(inputs.data, columns=dict(recipe.columns)) if isinstance(row, Row)]
+        shape = detect(read, shapes)
+        rows = len(used([row for row in read if not misshapen(row, shape)]))
         lines += [
             ("shape", shape.name),
             ("rows", rows),

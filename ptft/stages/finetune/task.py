@@ -95,4 +95,7 @@ def _evaluate(recipe: TaskRecipe, inputs: Inputs, model: Loaded, log: RejectLog)
 
 
 def plan(recipe: TaskRecipe, inputs: Inputs, progress: Progress) -> Plan:
-    return common.plan_for(recipe, inputs, SHAPES)
+    def used(rows: list[Row]) -> list[Row]:
+        return sample_per_label(rows, recipe.per_label, recipe.seed) if recipe.per_label else rows
+
+    return common.plan_for(recipe, inputs, SHAPES, used)
