@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -59,8 +60,9 @@ class Outcome:
 
 def execute(request: Request, progress: Progress) -> Outcome:
     """Carry out a request. Raises a `PtftError` for everything that is the user's to mend."""
-    with tempfile.TemporaryDirectory(prefix="ptft-") as spool:
-        found = find(request.stage, request.recipe, request.arguments, Path(spool))
+    spool = Path(tempfile.gettempdir()) / f"ptft-{uuid.uuid4().hex}"  # made only where an input must be kept
+    try:
+        found = find(request.stage, request.recipe, request.arguments, spool)
         if request.dry_run:
             return Outcome(plan=request.stage.load().plan(request.recipe, found.inputs, progress))
         if request.out is None:
@@ -73,6 +75,8 @@ def execute(request: Request, progress: Progress) -> Outcome:
             return Outcome(record=finished, up_to_date=True)
         with _locked(request.out):
             made = _make(request, found, fingerprint, progress)
+    finally:
+        shutil.rmtree(spool, ignore_errors=True)
     _check_gates(made)
     return Outcome(record=made)
 

@@ -199,6 +199,7 @@ def _source(path: Path, name: str) -> Source:
 def _spool_stdin(spool: Path) -> Path:
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("'-' reads JSONL from standard input, and nothing is piped in", remedy="pipe a file into it")
+    spool.mkdir(exist_ok=True)
     path = spool / "stdin.jsonl"
     if path.exists():
         raise UsageError("'-' is named twice", remedy="standard input can be read once")
@@ -213,6 +214,7 @@ def _spool_dataset(name: str, spool: Path) -> Path:
     import datasets
 
     name, _, split = name.partition(":")
+    spool.mkdir(exist_ok=True)
     path = spool / f"{name.replace('/', '--')}-{split or 'train'}.jsonl"
     try:
         rows = datasets.load_dataset(name, split=split or "train")

@@ -21,6 +21,7 @@ from ptft.core.sample import estimate_text
 from ptft.core.training import Settings, Trained, pad_batch
 from ptft.stages.finetune.recipe import FinetuneRecipe
 
+ADAPTER = "adapter_config.json"
 LORA_FACTOR = 10.0  # LoRA learns best at about ten times the rate of full fine-tuning
 FULL_FACTOR = 0.1  # of the rate for training from scratch
 
@@ -29,7 +30,7 @@ def load_base(inputs: Inputs, recipe: FinetuneRecipe) -> Loaded:
     """The checkpoint to start from. An adapter is merged into its base first; adapters are not stacked."""
     folder = inputs.folders["model"]
     loaded = models.load(folder, dtype="float32")
-    if (folder / "adapter_config.json").is_file():
+    if (folder / ADAPTER).is_file():
         if recipe.method == "lora":
             remedy = "train on with --method full, or start from the adapter's base"
             raise InputError("the base is itself an adapter", where=str(folder), remedy=remedy)
@@ -98,6 +99,8 @@ def save(recipe: FinetuneRecipe, model: Any, tokenizer: Any, out: Output) -> Non
     """A checkpoint folder, or an adapter folder that names its base."""
     models.save(model, tokenizer, out.new)
     (out.new / "README.md").unlink(missing_ok=True)  # peft's empty model card
+    if (out.new / ADAPTER).exists():
+        _edit_adapter(out.new / ADAPTER)
     metrics = out.state / "metrics.jsonl"
     if metrics.exists():
         shutil.copyfile(metrics, out.new / "metrics.jsonl")
@@ -107,10 +110,16 @@ def save_head_base(base_model: Any, tokenizer: Any, labels: tuple[str, ...], out
     """Beside a classifier's adapter: the base with its untrained head and label names, which an adapter cannot carry."""
     folder = out.new / models.HEAD_BASE
     models.save(base_model, tokenizer, folder)
-    config = out.new / "adapter_config.json"
-    data = json.loads(config.read_text(encoding="utf-8"))
-    data["base_model_name_or_path"] = models.HEAD_BASE
-    config.write_text(json.dumps(data, indent=2, sort_keys=True), encoding="utf-8")
+    _edit_adapter(out.new / ADAPTER, base_model_name_or_path=models.HEAD_BASE)
+
+
+def _edit_adapter(path: Path, **changes: Any) -> None:
+    """peft writes sets in whatever order they come: the same adapter would be other bytes each time."""
+    data = {**json.loads(path.read_text(encoding="utf-8")), **changes}
+    for name in ("target_modules", "modules_to_save"):
+        if isinstance(data.get(name), list):
+            data[name] = sorted(data[name])
+    path.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def training_counts(model: Any, settings: Settings) -> dict[str, Any]:
