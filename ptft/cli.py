@@ -6,11 +6,13 @@ wrong with any of them is reported together.
 
 from __future__ import annotations
 
+import errno
 import inspect
 import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -186,7 +188,10 @@ def _arguments(stage: Stage, positional: dict[str, Any]) -> dict[str, tuple[str,
         values = tuple(value) if isinstance(value, list) else (value,) if value else ()
         if not values and not argument.optional:
             shape = " ".join(item.metavar for item in stage.arguments)
-            raise UsageError(f"missing {argument.metavar}: {argument.help}", remedy=f"ptft {stage.name} {shape} -o DIR")
+            ending = "" if stage is GENERATE else " -o DIR"
+            raise UsageError(
+                f"missing {argument.metavar}: {argument.help}", remedy=f"ptft {stage.name} {shape}{ending}"
+            )
         arguments[argument.name] = values
     return arguments
 
@@ -213,6 +218,7 @@ def _prepare(arguments: dict[str, tuple[str, ...]], flags: dict[str, Any]) -> No
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    warnings.filterwarnings("ignore", category=FutureWarning)  # the libraries' to each other, not the user's to mend
     for name in ("torchao", "torch.utils._pytree"):  # they warn, on import, of GPU kernels that a CPU does not have
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -237,8 +243,8 @@ def _run_generate(
     arguments = _arguments(stage, positional)
     _prepare(arguments, flags)
     prompt = (arguments["prompt"] or (None,))[0]
-    if prompt is None and not sys.stdin.isatty():
-        prompt = sys.stdin.read()
+    if prompt is None and sys.stdin is not None and not sys.stdin.isatty():
+        prompt = sys.stdin.buffer.read().decode("utf-8", "replace")
     for piece in stage.load().generate(recipe, arguments["model"][0], prompt or ""):
         sys.stdout.write(piece)
         sys.stdout.flush()
@@ -278,6 +284,7 @@ def run(argv: Sequence[str]) -> int:
     """Run one command line; return its exit code (see docs: 0, 1, 2, 3, 4, 5, 130)."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        _refuse_not_utf8(argv)
         if app(list(argv), prog_name="ptft", standalone_mode=False) == Interrupted.exit_code:
             return _report(Interrupted(), argv)  # typer turns Ctrl-C into an exit code
     except ClickError as error:
@@ -291,9 +298,20 @@ def run(argv: Sequence[str]) -> int:
         return 0
     except OSError as error:
         return _report(from_os_error(error), argv, cause=error)
+    except SystemExit as error:  # click ends so where nobody reads standard output any more; the work is done
+        return 0 if error.code == 1 else int(error.code or 0)
     except Exception as error:
         return _report_other(error, argv)
     return 0
+
+
+def _refuse_not_utf8(argv: Sequence[str]) -> None:
+    """Such a name could be opened, but neither recorded nor printed."""
+    for argument in argv:
+        if any("\udc80" <= char <= "\udcff" for char in argument):
+            shown = argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            remedy = "rename the file, or run in a UTF-8 locale (LC_ALL=C.UTF-8)"
+            raise UsageError(f"an argument is not UTF-8: {shown}", remedy=remedy)
 
 
 def _report_usage(error: Any, argv: Sequence[str]) -> int:
@@ -316,6 +334,10 @@ def _report_other(error: Exception, argv: Sequence[str]) -> int:
     if type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator: can't allocate memory" in str(error):
         remedy = "lower the batch (--set batch_size=...), or --seq-len, or the model"
         return _report(RunError("out of memory on the device", remedy=remedy), argv, cause=error)
+    if any(sign in str(error) for sign in ("No space left", "os error 28", "PytorchStreamWriter", "inline_container")):
+        return _report(
+            from_os_error(OSError(errno.ENOSPC, "")), argv, cause=error
+        )  # torch and safetensors hide the errno
     if "--debug" in argv:
         raise error
     Terminal().bug(error)

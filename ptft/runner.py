@@ -26,13 +26,14 @@ import orjson
 
 from ptft.core import recipes, record
 from ptft.core.contracts import Inputs, Output, Plan, Result, Stage
-from ptft.core.errors import GateError, InputError, Interrupted, PtftError, RunError, UsageError
-from ptft.core.files import STATE, atomic_write, count_lines, hash_file, hash_value, write_json
+from ptft.core.errors import Diverged, GateError, InputError, Interrupted, PtftError, RunError, UsageError
+from ptft.core.files import STATE, atomic_write, begun, count_lines, hash_file, hash_value, write_json
 from ptft.core.inputs import Found, find
 from ptft.core.progress import Progress
 from ptft.core.record import FileEntry, RunRecord
 
 REJECTED = "rejected.jsonl"
+REPLACED = "replaced.json"  # in the state: the record of the result that is being replaced
 DONE = f"{STATE}-done"  # the state on its way out
 
 
@@ -67,7 +68,7 @@ def execute(request: Request, progress: Progress) -> Outcome:
             return Outcome(plan=request.stage.load().plan(request.recipe, found.inputs, progress))
         if request.out is None:
             raise UsageError("no output folder", remedy="name one with -o DIR")
-        _refuse_overlap(request.out, found.inputs)
+        _refuse_overlap(request.out, request, found.inputs)
         fingerprint = _fingerprint(request, found)
         finished = _finished(request, fingerprint, found.entries, progress)
         if finished is not None:
@@ -97,14 +98,18 @@ def _fingerprint(request: Request, found: Found) -> str:
     return hash_value([request.stage.name, recipes.identity_of(request.recipe), names, contents])
 
 
-def _refuse_overlap(out: Path, inputs: Inputs) -> None:
-    """An output must not be an input, nor hold one: it would be overwritten while it is read."""
+def _refuse_overlap(out: Path, request: Request, inputs: Inputs) -> None:
+    """An output must not be an input, hold one, or lie within one: it would be overwritten, or read next time."""
     target = out.resolve()
     sources = [source.path for group in inputs.rows.values() for source in group]
     for path in [*sources, *inputs.folders.values()]:
         resolved = path.resolve()
         if target == resolved or target in resolved.parents:
             raise UsageError(f"the output folder holds the input {path}", where=str(out), remedy="name another --out")
+    for value in (value for values in request.arguments.values() for value in values):
+        if Path(value).is_dir() and Path(value).resolve() in target.parents:
+            what = f"the output folder lies within the input {value}"
+            raise UsageError(what, where=str(out), remedy="name an --out beside it")
 
 
 # ---------------------------------------------------------------- what is there already
@@ -117,51 +122,39 @@ def _finished(request: Request, fingerprint: str, entries: Sequence[FileEntry], 
     if out.exists() and not out.is_dir():
         raise UsageError("the output is a file", where=str(out), remedy="name a folder with --out")
     shutil.rmtree(out / DONE, ignore_errors=True)
-    if _started(out):
-        _accept_started(request, fingerprint, progress)
-        return None
-    done = record.read(out) if out.is_dir() else None
-    if done is None:
+    started, done = begun(out), record.read(out) if out.is_dir() else None
+    changed = _changed_outputs(out, done) if done else []
+    same = done is not None and done.stage == request.stage.name and done.fingerprint == fingerprint and not changed
+    publishing = started is not None and started.get("fingerprint") == fingerprint
+    if same and not publishing and not request.force:
+        return done
+    if started is not None:
+        _accept_started(request, started, fingerprint, progress)
+    elif done is None:
         if out.is_dir() and any(path.name not in (REJECTED, STATE) for path in out.iterdir()):
             remedy = "name a new or empty folder: ptft never deletes what it did not make"
             raise UsageError("this folder holds files that ptft did not make", where=str(out), remedy=remedy)
-        return None
-    changed = _changed_outputs(out, done)
-    if done.stage == request.stage.name and done.fingerprint == fingerprint and not changed:
-        return done
-    if not request.force:
+    elif not request.force:
         what = _difference(request, done, entries, changed)
-        raise UsageError(
-            f"holds a finished {done.stage} that differs: {what}",
-            where=str(out),
-            remedy="--force makes it again; or name another --out",
-        )
-    _remove_outputs(out, done)
-    return None
+        remedy = "--force makes it again; or name another --out"
+        raise UsageError(f"holds a finished {done.stage} that differs: {what}", where=str(out), remedy=remedy)
+    return None  # with --force the old result stays until the new one is whole
 
 
-def _started(out: Path) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = orjson.loads((out / STATE / "started.json").read_bytes())
-        return found
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _accept_started(request: Request, fingerprint: str, progress: Progress) -> None:
+def _accept_started(request: Request, started: dict[str, Any], fingerprint: str, progress: Progress) -> None:
     """An interrupted run of the same thing goes on; of another thing it is refused, or with --force begun anew."""
-    out, started = request.out, _started(request.out or Path())
-    assert out is not None and started is not None
-    if started["fingerprint"] == fingerprint and not request.force:
+    out = request.out
+    assert out is not None
+    if started.get("fingerprint") == fingerprint and not request.force:
         progress.note(f"{out}: going on where the last run stopped")
         return
-    if not request.force and not started.get("bad_input"):
+    if not request.force and not started.get("may_change"):
         remedy = "run that command again to finish it, or --force to begin anew"
-        raise UsageError(
-            f"holds an unfinished {started['stage']} with other inputs or settings", where=str(out), remedy=remedy
-        )
+        what = f"holds an unfinished {started.get('stage', 'run')} with other inputs or settings"
+        raise UsageError(what, where=str(out), remedy=remedy)
     with _locked(out):
-        for path in [*out.glob("checkpoint-*"), *(path for path in (out / STATE).iterdir() if path.name != "lock")]:
+        keep = ("lock", REPLACED)
+        for path in [*out.glob("checkpoint-*"), *(path for path in (out / STATE).iterdir() if path.name not in keep)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -200,16 +193,6 @@ def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _remove_outputs(out: Path, done: RunRecord) -> None:
-    """Remove what the record lists, the record first, and nothing else."""
-    (out / record.NAME).unlink()
-    for entry in done.outputs:
-        (out / entry.path).unlink(missing_ok=True)
-    for folder in sorted((path for path in out.rglob("*") if path.is_dir()), reverse=True):
-        with contextlib.suppress(OSError):  # still holds something that is not ours
-            folder.rmdir()
-
-
 # ---------------------------------------------------------------- making
 
 
@@ -238,9 +221,15 @@ def _make(request: Request, found: Found, fingerprint: str, progress: Progress) 
         out.new.mkdir(parents=True)
         out.state.mkdir(exist_ok=True)
         try:
-            write_json(result_file, _run(request, found.inputs, out, progress))
-        except (InputError, UsageError):  # mended input is another input: it must not need --force
-            write_json(request.out / STATE / "started.json", {**started, "bad_input": True})
+            made = _run(request, found.inputs, out, progress)
+            found.refuse_if_changed()
+            write_json(result_file, made)
+        except (
+            InputError,
+            UsageError,
+            Diverged,
+        ):  # what mends these is another input or setting: it must not need --force
+            write_json(request.out / STATE / "started.json", {**started, "may_change": True})
             raise
     saved = orjson.loads(result_file.read_bytes())
     draft = RunRecord(
@@ -264,8 +253,9 @@ def _run(request: Request, inputs: Inputs, out: Output, progress: Progress) -> d
     except MemoryError as error:
         raise RunError("out of memory", remedy="lower the batch or the number of workers") from error
     except PtftError:
-        if (out.new / REJECTED).exists():
-            shutil.copy(out.new / REJECTED, out.final / REJECTED)
+        for kept in (out.new / REJECTED, out.state / REJECTED, out.state / "tokens-rejected.jsonl"):
+            if kept.exists():
+                shutil.copy(kept, out.final / REJECTED)
         raise
     return {
         "counts": result.counts, "metrics": result.metrics, "gates": list(result.gates),
@@ -291,13 +281,16 @@ def _outputs(new: Path) -> list[FileEntry]:
 
 
 def _publish(out: Output, finished: RunRecord) -> None:
-    """Move the files into the folder, then write the record, then drop the state: repeatable from any point."""
-    (out.final / REJECTED).unlink(missing_ok=True)  # of an earlier, failed try
-    for entry in finished.outputs:
-        target = out.final / entry.path
+    """Set the old result aside, move the files in, write the record, drop the state: repeatable from any point."""
+    names = {entry.path for entry in finished.outputs}
+    _set_aside(out.final, finished.run, names)
+    if REJECTED not in names:
+        (out.final / REJECTED).unlink(missing_ok=True)  # of an earlier, failed try
+    for name in sorted(names):
+        target = out.final / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if (out.new / entry.path).exists():
-            (out.new / entry.path).replace(target)
+        if (out.new / name).exists():
+            (out.new / name).replace(target)
     with atomic_write(out.final / record.NAME) as file:
         file.write(record.to_json(finished))
     for checkpoint in out.final.glob("checkpoint-*"):
@@ -306,3 +299,23 @@ def _publish(out: Output, finished: RunRecord) -> None:
     shutil.rmtree(out.final / DONE, ignore_errors=True)
     (out.final / STATE).rename(out.final / DONE)
     shutil.rmtree(out.final / DONE, ignore_errors=True)
+
+
+def _set_aside(final: Path, run: str, names: set[str]) -> None:
+    """Of a result that is being replaced, remove what its record lists and the new one does not have, and nothing else."""
+    replaced = final / STATE / REPLACED
+    if (final / record.NAME).exists():
+        old = record.read(final)
+        if old is None or old.run == run:
+            return
+        (final / record.NAME).replace(replaced)
+    if not replaced.exists():
+        return
+    for entry in orjson.loads(replaced.read_bytes())["outputs"]:
+        if entry["path"] not in names and record.is_inside(entry["path"]):
+            (final / entry["path"]).unlink(missing_ok=True)
+    for folder in sorted(
+        (path for path in final.rglob("*") if path.is_dir() and STATE not in path.parts), reverse=True
+    ):
+        with contextlib.suppress(OSError):  # still holds something
+            folder.rmdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import sys
@@ -236,3 +237,110 @@ def test_started_says_how_to_go_on(fake, corpus, tmp_path):
         execute(request(corpus, tmp_path / "out"), Silent())
     started = orjson.loads((tmp_path / "out" / ".ptft" / "started.json").read_bytes())
     assert started["command"] == ["ptft", "copy"]
+
+
+def crash_at(monkeypatch, number):
+    """Let the process die at the n-th rename of publishing, as a kill there would."""
+    from pathlib import Path
+
+    real, seen = Path.replace, [0]
+
+    def replace(self, target):
+        if ".ptft" in str(self) or (".part" in self.name and self.name.startswith(".run")):
+            seen[0] += 1
+            if seen[0] == number:
+                raise SystemExit
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("forced", [False, True])
+def test_killed_at_any_step_of_publishing_nothing_is_lost(fake, corpus, tmp_path, monkeypatch, moment, forced):
+    out = tmp_path / "out"
+    if forced:
+        execute(request(corpus, out, recipe=CopyRecipe(times=5)), Silent())
+    fake.bad = True
+    crash_at(monkeypatch, moment)
+    with contextlib.suppress(SystemExit):
+        execute(request(corpus, out, force=forced), Silent())
+    monkeypatch.undo()
+    sys.modules["fake_stage"] = fake
+    for _ in range(2):
+        execute(request(corpus, out), Silent())
+    assert sorted(path.name for path in out.iterdir()) == ["corpus.jsonl", "rejected.jsonl", "run.json"]
+    assert (out / "corpus.jsonl").read_bytes() == corpus.read_bytes()
+
+
+def test_a_forced_run_that_fails_keeps_the_old_result(fake, corpus, tmp_path):
+    out = tmp_path / "out"
+    old = execute(request(corpus, out), Silent()).record
+    fake.error = InputError("bad", remedy="mend")
+    with pytest.raises(InputError):
+        execute(request(corpus, out, recipe=CopyRecipe(times=2), force=True), Silent())
+    assert record.read(out) == old and (out / "corpus.jsonl").read_bytes() == corpus.read_bytes()
+    fake.error = None
+    assert execute(request(corpus, out), Silent()).up_to_date
+
+
+def test_a_record_that_points_outside_is_refused(fake, corpus, tmp_path):
+    out, victim = tmp_path / "out", tmp_path / "victim"
+    victim.write_text("mine")
+    execute(request(corpus, out), Silent())
+    data = orjson.loads((out / "run.json").read_bytes())
+    data["outputs"][0]["path"] = "../victim"
+    (out / "run.json").write_bytes(orjson.dumps(data))
+    with pytest.raises(InputError, match="not a run record"):
+        execute(request(corpus, out, recipe=CopyRecipe(times=2), force=True), Silent())
+    assert victim.read_text() == "mine"
+
+
+def test_input_that_changes_while_it_is_read_is_no_result(fake, corpus, tmp_path, monkeypatch):
+    run = fake.run
+
+    def changed(*args):
+        made = run(*args)
+        corpus.write_text("cut")
+        return made
+
+    monkeypatch.setattr(fake, "run", changed)
+    with pytest.raises(InputError, match="changed while it was read"):
+        execute(request(corpus, tmp_path / "out"), Silent())
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_an_output_within_its_input_is_refused(fake, corpus, tmp_path):
+    with pytest.raises(UsageError, match="lies within the input"):
+        execute(request(corpus.parent, corpus.parent / "o"), Silent())
+
+
+def test_a_damaged_note_of_a_beginning_is_begun_anew(fake, corpus, tmp_path):
+    out = tmp_path / "out"
+    (out / ".ptft").mkdir(parents=True)
+    (out / ".ptft" / "started.json").write_text("{")
+    execute(request(corpus, out), Silent())
+    assert (out / "run.json").exists()
+
+
+def test_another_tools_run_json_beside_an_input_is_nothing(fake, corpus, tmp_path):
+    (corpus.parent / "run.json").write_text('{"wandb": 1}')
+    assert execute(request(corpus, tmp_path / "deep" / "out"), Silent()).record.inputs[0].run is None
+
+
+def test_a_models_folder_is_hashed_whole_with_its_adapters_base(tmp_path):
+    from ptft.core.inputs import _entries
+
+    for name in ("base", "adapter", "adapter/inner"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_text(name)
+    (tmp_path / "adapter" / "adapter_config.json").write_text(
+        orjson.dumps({"base_model_name_or_path": str(tmp_path / "base")}).decode()
+    )
+    names = [entry.path.removeprefix(f"{tmp_path}/") for entry in _entries(tmp_path / "adapter", "model")]
+    assert names == [
+        "adapter/adapter_config.json",
+        "adapter/inner/model.safetensors",
+        "adapter/model.safetensors",
+        "base/model.safetensors",
+    ]

@@ -64,7 +64,9 @@ class _ZstdFile(io.RawIOBase):
 
 
 def open_bytes(source: Source) -> IO[bytes]:
-    """The source's bytes, decompressed as they are read."""
+    """The source's bytes, decompressed as they are read. An empty file is empty, however it is called."""
+    if not source.path.stat().st_size:
+        return io.BytesIO()
     if source.compression == ".gz":
         return gzip.open(source.path, "rb")  # type: ignore[return-value]
     if source.compression == ".bz2":

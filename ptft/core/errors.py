@@ -4,7 +4,8 @@
     ├── UsageError          2    the command is wrong
     │   └── RecipeError     2    the recipe is wrong: every problem in it, together
     ├── InputError          3    a file, a row or a folder is wrong
-    ├── RunError            4    the run failed: out of memory, diverged, disk full
+    ├── RunError            4    the run failed: out of memory, disk full
+    │   └── Diverged        4    training went astray
     ├── GateError           5    a quality gate was not met; the output is complete
     └── Interrupted       130    stopped by the user; the same command goes on
 
@@ -66,6 +67,10 @@ class InputError(PtftError):
 
 class RunError(PtftError):
     exit_code = 4
+
+
+class Diverged(RunError):
+    """Training went astray; other settings are the remedy, so the folder may be begun anew with them."""
 
 
 class GateError(PtftError):

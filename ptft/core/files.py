@@ -109,13 +109,16 @@ def expand(arguments: Sequence[str], spool: Path | None = None) -> tuple[Source,
         sources = [Source(s.path, _bare(s.path.as_posix()), s.form, s.compression) for s in sources]
     seen: set[Path] = set()
     for source in sources:
-        if source.path in seen:
+        resolved = source.path.resolve()
+        if resolved in seen:
             raise UsageError("this input is named twice", where=str(source.path), remedy="name it once")
-        seen.add(source.path)
+        seen.add(resolved)
     return tuple(sources)
 
 
 def _expand_one(argument: str, spool: Path) -> list[Source]:
+    if not argument:
+        raise UsageError("an input is named by an empty text", remedy="check the shell variable it comes from")
     if argument == "-":
         return [Source(_spool_stdin(spool), "stdin.jsonl", "jsonl")]
     if argument.startswith("hf:"):
@@ -132,6 +135,7 @@ def _expand_one(argument: str, spool: Path) -> list[Source]:
     found = [_source(match, match.name) for match in matches if match.is_file() and _form(match) and _is_data(match)]
     if not found:
         raise InputError("the pattern matches no file that can be read", where=argument, remedy=_readable())
+    _refuse_whole_splits(found)
     return found
 
 
@@ -154,10 +158,35 @@ def _expand_folder(folder: Path) -> list[Source]:
     ]
     if not found:
         raise InputError("the folder holds no file that can be read", where=str(folder), remedy=_readable())
-    if (folder / "run.json").is_file() and {Path(s.name).stem for s in found} & {"test"}:
-        remedy = f"name the part, for example {folder / 'train.jsonl'}, so that no test row is trained on"
-        raise UsageError("this folder is a split: it holds test rows", where=str(folder), remedy=remedy)
+    _refuse_whole_splits(found)
     return found
+
+
+def _refuse_whole_splits(sources: Sequence[Source]) -> None:
+    """Test rows named in one breath with training rows were not meant to be trained on."""
+    parts: dict[Path, set[str]] = {}
+    for source in sources:
+        parts.setdefault(source.path.parent, set()).add(Path(source.name).stem)
+    for folder, names in parts.items():
+        if "test" in names and len(names) > 1 and (folder / "run.json").is_file():
+            remedy = f"name the part, for example {folder / 'train.jsonl'}, so that no test row is trained on"
+            raise UsageError("this folder is a split: it holds test rows", where=str(folder), remedy=remedy)
+
+
+def begun(folder: Path) -> dict[str, Any] | None:
+    """What a stage noted when it began to make this folder; None where none is under way.
+
+    A note that is missing or broken (the disk was full, say) says only that something was begun: it may be begun anew.
+    """
+    if not (folder / STATE).is_dir():
+        return None
+    try:
+        found = orjson.loads((folder / STATE / "started.json").read_bytes())
+        if isinstance(found, dict) and "fingerprint" in found:
+            return found
+    except (OSError, orjson.JSONDecodeError):
+        pass
+    return {"may_change": True}
 
 
 def is_unfinished(folder: Path) -> bool:
@@ -180,7 +209,7 @@ def _is_data(path: Path) -> bool:
 
 def _bare(name: str) -> str:
     suffix = Path(name).suffix
-    return name[: -len(suffix)] if suffix in COMPRESSIONS else name
+    return name[: -len(suffix)] if suffix.lower() in COMPRESSIONS else name
 
 
 def _form(path: Path) -> str | None:
@@ -193,7 +222,7 @@ def _source(path: Path, name: str) -> Source:
         raise InputError(
             f"cannot tell how to read a {path.suffix or 'file without a suffix'}", where=str(path), remedy=_readable()
         )
-    return Source(path, _bare(name), form, path.suffix if path.suffix in COMPRESSIONS else "")
+    return Source(path, _bare(name), form, path.suffix.lower() if path.suffix.lower() in COMPRESSIONS else "")
 
 
 def _spool_stdin(spool: Path) -> Path:

@@ -16,7 +16,7 @@ from typing import IO, Any
 import orjson
 
 from ptft.core.compression import open_bytes
-from ptft.core.errors import InputError
+from ptft.core.errors import InputError, UsageError
 from ptft.core.files import Source, unreadable
 from ptft.core.rows import RAW_KEPT, Rejected, Row
 
@@ -34,6 +34,11 @@ def read_rows(
     """
     renames = {have: want for want, have in (columns or {}).items() if have != want}
     for source in sources:
+        if source.form not in _READERS:
+            remedy = "name the text it was packed from"
+            raise UsageError(
+                "this folder is packed tokens, and rows of text are needed", where=str(source.path), remedy=remedy
+            )
         row_count = 0
         try:
             for item in _READERS[source.form](source, max_row_bytes):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from ptft.core import recipes, record
 from ptft.core.contracts import Inputs, Stage
 from ptft.core.errors import InputError
@@ -23,6 +25,15 @@ class Found:
     inputs: Inputs
     entries: tuple[FileEntry, ...]
     lineage: tuple[Ancestor, ...]
+    stamps: tuple[tuple[Path, int, int], ...] = ()  # path, size, mtime: as they were when hashed
+
+    def refuse_if_changed(self) -> None:
+        """Raise `InputError` where an input is no longer what was hashed: the record would be false."""
+        for path, size, modified in self.stamps:
+            now = path.stat() if path.exists() else None
+            if now is None or (now.st_size, now.st_mtime_ns) != (size, modified):
+                remedy = "run the same command again once nothing writes to it"
+                raise InputError("this input changed while it was read", where=str(path), remedy=remedy)
 
 
 def find(stage: Stage, recipe: Any, arguments: Mapping[str, tuple[str, ...]], spool: Path) -> Found:
@@ -49,7 +60,15 @@ def find(stage: Stage, recipe: Any, arguments: Mapping[str, tuple[str, ...]], sp
             folders[name] = _folder(values[0])
             entries.extend(_entries(folders[name], name))
     lineage = {ancestor.run: ancestor for path in _folders_of(rows, folders) for ancestor in _ancestors(path)}
-    return Found(Inputs(rows, folders), tuple(entries), tuple(lineage.values()))
+    paths = {
+        source.path
+        for group in rows.values()
+        for source in group
+        if source.path.is_file() and spool not in source.path.parents
+    }
+    paths |= {Path(entry.path) for entry in entries if Path(entry.path).is_file()}
+    stamps = tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(paths))
+    return Found(Inputs(rows, folders), tuple(entries), tuple(lineage.values()), stamps)
 
 
 def _value_of(recipe: Any, dotted: str) -> Any:
@@ -70,17 +89,34 @@ def _folder(value: str) -> Path:
 
 
 def _entries(path: Path, role: str, shown: str | None = None) -> list[FileEntry]:
-    if path.is_dir():
-        files = [
-            file
-            for file in sorted(path.iterdir())
-            if file.is_file() and file.name not in NOT_MODEL_FILES and file.name[0] != "."
-        ]
-    else:
-        files = [path]
-    made_by = record.read(path if path.is_dir() else path.parent)
+    files = _files(path) if path.is_dir() else [path]
+    made_by = record.made(path if path.is_dir() else path.parent)
     run = made_by.run if made_by else None
     return [FileEntry(shown or str(file), file.stat().st_size, hash_file(file), role=role, run=run) for file in files]
+
+
+def _files(folder: Path) -> list[Path]:
+    """All that a model, tokenizer or tokens folder is made of; of an adapter, its base too, wherever that is."""
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in NOT_MODEL_FILES and not _aside(path.relative_to(folder))
+    ]
+    base = _adapter_base(folder)
+    return found if base is None else found + _files(base)
+
+
+def _aside(relative: Path) -> bool:
+    return any(part.startswith((".", "checkpoint-")) for part in relative.parts)
+
+
+def _adapter_base(folder: Path) -> Path | None:
+    """The base an adapter names, where it is a folder outside the adapter's own."""
+    try:
+        base = Path(orjson.loads((folder / "adapter_config.json").read_bytes())["base_model_name_or_path"])
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return base if base.is_absolute() and base.is_dir() and base.resolve() != folder.resolve() else None
 
 
 def _folders_of(rows: Mapping[str, tuple[Source, ...]], folders: Mapping[str, Path]) -> set[Path]:
@@ -91,7 +127,7 @@ def _folders_of(rows: Mapping[str, tuple[Source, ...]], folders: Mapping[str, Pa
 
 
 def _ancestors(folder: Path) -> list[Ancestor]:
-    made_by = record.read(folder)
+    made_by = record.made(folder)
     if made_by is None:
         return []
     own = Ancestor(made_by.run, made_by.stage, tuple(entry.hash for entry in made_by.inputs))

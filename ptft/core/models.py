@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ptft.core.contracts import CHECKPOINT
+from ptft.core.contracts import CHECKPOINT, TOKENIZER
 from ptft.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ MASKED_FAMILIES = (
     "albert",
 )
 DEFAULT_SEQ_LEN = 512
+HEADS = ("score", "classifier", "pooler", "pre_classifier", "head")  # parts that a new task trains from nothing
 HEAD_BASE = "base"  # inside a LoRA classifier's folder: the base with its (untrained) head and label names
 
 
@@ -75,7 +76,18 @@ def readable(folder: Path) -> Iterator[None]:
 
     try:
         yield
-    except (ValueError, KeyError, OSError, SafetensorError, json.JSONDecodeError, ImportError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OSError,
+        RuntimeError,
+        SafetensorError,
+        ImportError,
+    ) as error:
+        if type(error).__name__ == "OutOfMemoryError":
+            raise
         lines = [line for line in str(error).splitlines() if line.strip()]
         what = f"the model cannot be loaded: {lines[0] if lines else type(error).__name__}"
         remedy = "check that config.json, the weights and the tokenizer are whole and of one model"
@@ -91,7 +103,19 @@ def _load_plain(folder: Path, dtype: str) -> tuple[Any, Kind]:
         "masked": transformers.AutoModelForMaskedLM,
         "causal": transformers.AutoModelForCausalLM,
     }[kind]
-    return auto.from_pretrained(folder, dtype=dtype), kind
+    model, info = auto.from_pretrained(folder, dtype=dtype, trust_remote_code=False, output_loading_info=True)
+    _refuse_missing(folder, info)
+    return model, kind
+
+
+def _refuse_missing(folder: Path, info: dict[str, Any], but: tuple[str, ...] = ()) -> None:
+    """transformers fills what a checkpoint lacks with random numbers; only a new head (`but`) may be so."""
+    lacking = [str(key) for key in info.get("missing_keys", ())]
+    lacking += [str(key[0] if isinstance(key, tuple) else key) for key in info.get("mismatched_keys", ())]
+    lacking = sorted(key for key in lacking if not any(part in key for part in but))
+    if lacking:
+        what = f"the weights lack {len(lacking):,} of the model's tensors: {', '.join(lacking[:3])}"
+        raise InputError(what, where=str(folder), remedy="copy the folder again, or take an earlier checkpoint")
 
 
 def load_config(folder: Path) -> Any:
@@ -99,7 +123,7 @@ def load_config(folder: Path) -> Any:
     import transformers
 
     register_mean_pooled()
-    return transformers.AutoConfig.from_pretrained(folder)
+    return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
 def register_mean_pooled() -> None:
@@ -158,7 +182,9 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     register_mean_pooled()
-    return AutoTokenizer.from_pretrained(folder)
+    TOKENIZER.require(folder)
+    with readable(folder):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def token_bytes(tokenizer: Any) -> npt.NDArray[np.int32]:
@@ -210,7 +236,12 @@ def with_head(folder: Path, labels: tuple[str, ...], *, pooling: str, scratch: b
         for key, value in {**names, "pad_token_id": pad}.items():
             setattr(config, key, value)
         return auto.from_config(config)
-    return auto.from_pretrained(folder, dtype=dtype, ignore_mismatched_sizes=True, pad_token_id=pad, **names)
+    model, info = auto.from_pretrained(
+        folder, dtype=dtype, ignore_mismatched_sizes=True, pad_token_id=pad, trust_remote_code=False,
+        output_loading_info=True, **names,
+    )  # fmt: skip
+    _refuse_missing(folder, info, but=HEADS)
+    return model
 
 
 def _mean_pooled(folder: Path, config: Any, names: dict[str, Any], scratch: bool) -> Any:
@@ -221,7 +252,10 @@ def _mean_pooled(folder: Path, config: Any, names: dict[str, Any], scratch: bool
     own = MeanPooledConfig(backbone=config, pad_token_id=config.pad_token_id, **names)
     model = MeanPooledForSequenceClassification(own)
     if not scratch:
-        model.model = transformers.AutoModel.from_pretrained(folder)
+        model.model, info = transformers.AutoModel.from_pretrained(
+            folder, dtype="float32", trust_remote_code=False, output_loading_info=True
+        )
+        _refuse_missing(folder, info)
     return model
 
 

@@ -259,9 +259,13 @@ class Packed:
 
     def __init__(self, folder: Path) -> None:
         TOKENS.require(folder)
-        raw = orjson.loads((folder / META).read_bytes())
-        raw["shards"] = {name: tuple(Shard(**shard) for shard in shards) for name, shards in raw["shards"].items()}
-        self.folder, self.meta = folder, TokensMeta(**raw)
+        try:
+            raw = orjson.loads((folder / META).read_bytes())
+            raw["shards"] = {name: tuple(Shard(**shard) for shard in shards) for name, shards in raw["shards"].items()}
+            self.folder, self.meta = folder, TokensMeta(**raw)
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            remedy = "make it again: ptft pack ... --force"
+            raise InputError("tokens.json is damaged", where=str(folder), remedy=remedy) from error
 
     @property
     def tokenizer(self) -> Path:

@@ -56,7 +56,7 @@ def knob(
 class Recipe:
     """What every stage's recipe has. Subclasses add their knobs."""
 
-    seed: int = knob(1, "random seed", flag="--seed", low=0)
+    seed: int = knob(1, "random seed", flag="--seed", low=0, high=2**32 - 1)
     max_bad_rows: float = knob(0.01, "share of unreadable rows above which the stage fails (exit 3)", low=0, high=1)
 
     def problems(self) -> list[str]:
@@ -174,6 +174,8 @@ def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any
     seen: set[Any] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str | int | float | None):
+            raise yaml.constructor.ConstructorError(None, None, "a key must be text", key_node.start_mark)
         if key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
         seen.add(key)

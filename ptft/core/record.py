@@ -68,6 +68,19 @@ def to_json(record: RunRecord) -> bytes:
     return orjson.dumps(dataclasses.asdict(record), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
+def is_inside(path: str) -> bool:
+    """Whether an output's path stays within its folder."""
+    return not Path(path).is_absolute() and ".." not in Path(path).parts
+
+
+def made(folder: Path) -> RunRecord | None:
+    """`read` for inputs: a run.json of another tool is simply not ours."""
+    try:
+        return read(folder)
+    except InputError:
+        return None
+
+
 def read(folder: Path) -> RunRecord | None:
     """The folder's complete run record, or None where ptft did not finish (or write) it.
 
@@ -83,12 +96,14 @@ def read(folder: Path) -> RunRecord | None:
         values["lineage"] = tuple(
             Ancestor(entry["run"], entry["stage"], tuple(entry["files"])) for entry in values.get("lineage", ())
         )
+        if not all(is_inside(entry.path) for entry in values["outputs"]):
+            raise TypeError("an output outside the folder")
         values["command"], values["gates"] = tuple(values["command"]), tuple(values.get("gates", ()))
         return RunRecord(**values)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
-        remedy = "if another tool wrote it, move it away; if ptft did, make the folder again with --force"
+        remedy = "name another folder; or move this file away, if another tool wrote it"
         raise InputError("this is not a run record of ptft", where=str(path), remedy=remedy) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -315,3 +316,76 @@ def test_plans_write_nothing(folder, tmp_path, stage):
     recipe = {domain: DomainRecipe, instruction: InstructionRecipe, task: TaskRecipe}[stage]()
     lines = dict(stage.plan(recipe, inputs(folder / "causal", folder / f"{data}.jsonl"), Silent()).lines)
     assert lines["parameters"] > 0 and not any(tmp_path.iterdir())
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused_not_filled_with_random_ones(folder, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    from ptft.core import models
+
+    shutil.copytree(folder / "causal", tmp_path / "cut")
+    weights = load_file(tmp_path / "cut" / "model.safetensors")
+    weights.pop("model.layers.0.mlp.up_proj.weight")
+    save_file(weights, tmp_path / "cut" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"lack 1 of the model's tensors: model\.layers\.0\.mlp\.up_proj"):
+        models.load(tmp_path / "cut")
+    for pooling in ("mean", "last"):
+        with pytest.raises(InputError, match="lack 1"):
+            models.with_head(tmp_path / "cut", ("a", "b"), pooling=pooling, scratch=False)
+
+
+def test_a_task_starts_from_an_adapter_merged(folder, output_of, tmp_path):
+    adapter = output_of(tmp_path / "a")
+    instruction.run(
+        InstructionRecipe(method="lora", epochs=1, **SMALL),
+        inputs(folder / "causal", folder / "chat.jsonl"),
+        adapter,
+        Silent(),
+    )
+    result = task.run(
+        TaskRecipe(epochs=1, **SMALL), inputs(adapter.new, folder / "task.jsonl"), output_of(tmp_path / "b"), Silent()
+    )
+    assert result.counts["trainable"] == result.counts["parameters"]
+
+
+def test_empty_texts_are_rejected_with_a_reason(folder, output_of, tmp_path):
+    rows_file(
+        tmp_path / "rows.jsonl", [{"text": "", "label": "x"}, {"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
+    )
+    out = output_of(tmp_path / "o")
+    result = task.run(
+        TaskRecipe(epochs=1, max_bad_rows=0.5, **SMALL),
+        inputs(folder / "causal", tmp_path / "rows.jsonl"),
+        out,
+        Silent(),
+    )
+    assert result.counts["rows_rejected"] == 1 and "an empty text" in (out.new / "rejected.jsonl").read_text()
+
+
+def test_adapters_are_the_same_bytes_every_time(folder, output_of, tmp_path):
+    """In processes with different hash seeds: peft writes sets."""
+    found = []
+    for seed in ("1", "2"):
+        out = tmp_path / seed
+        command = [
+            sys.executable,
+            "-m",
+            "ptft",
+            "finetune",
+            "instruction",
+            str(folder / "causal"),
+            str(folder / "chat.jsonl"),
+            "--method",
+            "lora",
+            "--epochs",
+            "0.4",
+            "-q",
+            "-o",
+            str(out),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": seed})
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+        found.append((out / "adapter_config.json").read_bytes())
+    assert found[0] == found[1]

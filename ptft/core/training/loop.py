@@ -16,7 +16,7 @@ import transformers
 
 from ptft.core.contracts import Output
 from ptft.core.encoding import IGNORED
-from ptft.core.errors import RunError
+from ptft.core.errors import Diverged
 from ptft.core.files import json_line
 from ptft.core.progress import Progress, Step
 from ptft.core.training import measure
@@ -251,7 +251,7 @@ class _Watcher(transformers.TrainerCallback):
         loss = float(logs["loss"])
         if not math.isfinite(loss):
             remedy = "lower --lr, or raise the warmup (--set warmup=0.1)"
-            raise RunError(f"the loss is {loss} at step {state.global_step:,}: training diverged", remedy=remedy)
+            raise Diverged(f"the loss is {loss} at step {state.global_step:,}: training diverged", remedy=remedy)
         self._shown = f"loss {loss:.3f}"
         self.log.add(
             {

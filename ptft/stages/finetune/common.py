@@ -16,9 +16,10 @@ from ptft.core.files import Source
 from ptft.core.formats import read_rows
 from ptft.core.models import Loaded
 from ptft.core.progress import Progress
-from ptft.core.rows import RejectLog, Row, accepted
+from ptft.core.rows import Rejected, RejectLog, Row, accepted
 from ptft.core.sample import estimate_text
 from ptft.core.training import Settings, Trained, pad_batch
+from ptft.core.weights import is_quantised
 from ptft.stages.finetune.recipe import FinetuneRecipe
 
 ADAPTER = "adapter_config.json"
@@ -29,6 +30,7 @@ FULL_FACTOR = 0.1  # of the rate for training from scratch
 def load_base(inputs: Inputs, recipe: FinetuneRecipe) -> Loaded:
     """The checkpoint to start from. An adapter is merged into its base first; adapters are not stacked."""
     folder = inputs.folders["model"]
+    refuse_quantised(folder)
     loaded = models.load(folder, dtype="float32")
     if (folder / ADAPTER).is_file():
         if recipe.method == "lora":
@@ -38,6 +40,12 @@ def load_base(inputs: Inputs, recipe: FinetuneRecipe) -> Loaded:
     return loaded
 
 
+def refuse_quantised(folder: Path) -> None:
+    if is_quantised(folder):
+        remedy = "fine-tune the checkpoint it was exported from, and export the result"
+        raise InputError("the base is quantised: its weights cannot be trained", where=str(folder), remedy=remedy)
+
+
 def read_shaped(
     sources: Iterable[Source], wanted: tuple[str, ...], columns: dict[str, str], log: RejectLog
 ) -> tuple[list[Row], Shape]:
@@ -45,10 +53,16 @@ def read_shaped(
     sources = tuple(sources)
     shape = detect((row for row in read_rows(sources, columns=columns) if isinstance(row, Row)), wanted)
     rows = (
-        misshapen(item, shape) or item if isinstance(item, Row) else item
+        misshapen(item, shape) or _empty(item, shape) or item if isinstance(item, Row) else item
         for item in read_rows(sources, columns=columns)
     )
     return list(accepted(rows, log)), shape
+
+
+def _empty(row: Row, shape: Shape) -> Rejected | None:
+    if "label" in shape.needs and not row.data["text"].strip():
+        return Rejected(row.source, row.line, "an empty text", str(row.data)[:500])
+    return None
 
 
 def seq_len_of(recipe: FinetuneRecipe, loaded: Loaded) -> int:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptft.core import models
-from ptft.core.contracts import Inputs, Output, Plan, Result
+from ptft.core.contracts import TOKENIZER, Inputs, Output, Plan, Result
 from ptft.core.errors import InputError, UsageError
+from ptft.core.files import hash_file
 from ptft.core.packing import Packed, PackOptions, packed_once
 from ptft.core.progress import Progress
 from ptft.core.rows import keep_rejected
@@ -76,6 +77,7 @@ def _packed(recipe: PretrainRecipe, inputs: Inputs, out: Output, progress: Progr
                 "more than one input, and one is packed", remedy="pack all of them together: ptft pack ..."
             )
         packed = Packed(inputs.data[0].path)
+        _refuse_other_tokenizer(packed, inputs)
         return packed, {"train_tokens": packed.meta.total("train", "tokens")}
     if "tokenizer" not in inputs.folders:
         raise UsageError("a corpus needs a tokenizer", remedy="name one with -t, or pack first and name that folder")
@@ -86,6 +88,16 @@ def _packed(recipe: PretrainRecipe, inputs: Inputs, out: Output, progress: Progr
     packed, log = packed_once(inputs.data, tokenizer, out.state, "tokens", options, recipe.max_bad_rows, progress)
     rejected = keep_rejected(log, out.new)
     return packed, {"train_tokens": packed.meta.total("train", "tokens"), "rows_rejected": rejected}
+
+
+def _refuse_other_tokenizer(packed: Packed, inputs: Inputs) -> None:
+    named = inputs.folders.get("tokenizer")
+    if named is None:
+        return
+    TOKENIZER.require(named)
+    if hash_file(named / "tokenizer.json") != packed.meta.tokenizer_hash:
+        remedy = "leave out -t, or pack again with this tokenizer"
+        raise UsageError("the input was packed with another tokenizer", where=str(named), remedy=remedy)
 
 
 def _data(recipe: PretrainRecipe, packed: Packed, tokenizer: Any, seq_len: int) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ import orjson
 from ptft.core import record
 from ptft.core.contracts import kind_of
 from ptft.core.errors import InputError
-from ptft.core.files import STATE, is_unfinished
+from ptft.core.files import begun, is_unfinished
 from ptft.core.progress import Table, table_of
 from ptft.core.record import RunRecord
 
@@ -30,9 +30,8 @@ def _facts(folder: Path) -> dict[str, Any]:
         raise InputError(what, where=str(folder), remedy="name the folder that a stage wrote")
     kind = kind_of(folder)
     if is_unfinished(folder):
-        started = orjson.loads((folder / STATE / "started.json").read_bytes())
-        return {"folder": str(folder), "kind": "unfinished", **started}
-    made_by = record.read(folder)
+        return {"folder": str(folder), "kind": "unfinished", **(begun(folder) or {})}
+    made_by = record.made(folder)
     if made_by is None and kind is None:
         remedy = "it is neither a folder of ptft nor a model, tokenizer or corpus that ptft can read"
         raise InputError("cannot tell what this folder is", where=str(folder), remedy=remedy)
