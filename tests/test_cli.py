@@ -133,7 +133,12 @@ def test_a_bug_is_said_to_be_one(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(KeyboardInterrupt(), 130), (OSError(28, "No space left on device", "f"), 4), (BrokenPipeError(), 0)],
+    [
+        (KeyboardInterrupt(), 130),
+        (OSError(28, "No space left on device", "f"), 4),
+        (OSError("604295 requested and 209920 written"), 4),
+        (BrokenPipeError(), 0),
+    ],
 )
 def test_what_is_caught_has_its_code(monkeypatch, capfd, error, code):
     def broken(*args, **kwargs):

@@ -87,7 +87,8 @@ class Interrupted(PtftError):
 def from_os_error(error: OSError) -> PtftError:
     """The clear error for a file system that will not write; anything else is a plain `RunError`."""
     where = str(error.filename) if error.filename else None
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    cut_short = error.errno is None and "requested and" in str(error)  # numpy's words for a short write
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or cut_short:
         remedy = "free some space, then run the same command again: it goes on where it stopped"
         return RunError("the disk is full", where=where, remedy=remedy)
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
