@@ -126,7 +126,7 @@ def sum_nll(
                 scored = line[first - 1 - begin : end - 1 - begin].float()
                 targets = torch.tensor(ids[row][first:end], device=scored.device)
                 totals[row] += float(torch.nn.functional.cross_entropy(scored, targets, reduction="sum"))
-    _refuse_not_finite(totals, loaded)
+    refuse_not_finite(totals, loaded)
     return [float(total) for total in totals]
 
 
@@ -144,7 +144,7 @@ def classify(loaded: Loaded, encoded: Sequence[list[int]], batch_size: int) -> n
         with torch.inference_mode():
             logits = loaded.model(input_ids=ids, attention_mask=mask).logits
         found[chosen] = logits.float().cpu().numpy()
-    _refuse_not_finite(found, loaded)
+    refuse_not_finite(found, loaded)
     return found
 
 
@@ -179,7 +179,8 @@ def _logits_a_token(loaded: Loaded) -> int:
     return int(loaded.model.config.get_text_config().vocab_size)
 
 
-def _refuse_not_finite(values: Any, loaded: Loaded) -> None:
+def refuse_not_finite(values: Any, loaded: Loaded) -> None:
+    """Raise `InputError` where a model's outputs (an array on the CPU) hold NaN or infinity."""
     if not np.isfinite(values).all():
         remedy = "its training diverged or its weights are damaged: use an earlier checkpoint, or train it again"
         raise InputError(

@@ -69,3 +69,9 @@ def test_what_cannot_generate_is_refused(model: Path, tmp_path: Path) -> None:
         next(generate(GenerateRecipe(), str(tmp_path / "none"), "a"))
     with pytest.raises(UsageError, match="an empty message"):
         next(generate(GenerateRecipe(chat=True), str(model), " "))
+
+
+def test_a_damaged_model_is_named_not_sampled_from(tmp_path: Path) -> None:
+    broken = tiny.causal(tmp_path / "nan", scale=float("nan"))
+    with pytest.raises(InputError, match="not finite"):
+        "".join(generate(GenerateRecipe(max_new_tokens=3), str(broken), "a"))

@@ -9,7 +9,7 @@ from typing import Any
 from ptft.core.encoding import encode_prompt, ensure_template, stop_ids
 from ptft.core.errors import InputError, UsageError
 from ptft.core.models import Loaded
-from ptft.core.scoring import dtype_here
+from ptft.core.scoring import dtype_here, refuse_not_finite
 from ptft.stages.generate.recipe import GenerateRecipe
 
 UNFINISHED = "\ufffd"  # what decoding puts where a character's bytes are not all there
@@ -73,7 +73,9 @@ def _tokens(recipe: GenerateRecipe, loaded: Loaded, ids: Sequence[int]) -> Itera
         for _ in range(min(recipe.max_new_tokens, loaded.seq_len - len(ids))):
             output = loaded.model(input_ids=fresh, past_key_values=cache, use_cache=True)
             cache = output.past_key_values
-            token = choose(seen, output.logits[:, -1].float())
+            logits = output.logits[:, -1].float()
+            refuse_not_finite(logits.cpu().numpy(), loaded)
+            token = choose(seen, logits)
             if token in stops:
                 return
             yield token
