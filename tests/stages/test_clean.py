@@ -379,6 +379,7 @@ def test_no_process_is_left_behind(tmp_path: Path, how: signal.Signals) -> None:
         command(path, "-o", out, "--workers", 2, "--set", "block_rows=20"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        preexec_fn=hear_interrupts,
     )
     while process.poll() is None and not list((out / ".ptft/state").glob("block-*")):
         time.sleep(0.005)
@@ -394,6 +395,11 @@ def test_no_process_is_left_behind(tmp_path: Path, how: signal.Signals) -> None:
             return
         time.sleep(0.02)
     raise AssertionError("a worker outlived its parent")
+
+
+def hear_interrupts() -> None:
+    """A job started in the background of a shell ignores SIGINT, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def alive(pid: int) -> bool:
