@@ -173,7 +173,7 @@ def _difference(request: Request, done: RunRecord, entries: Sequence[FileEntry],
         return f"this is {request.stage.name}"
     if changed:
         return f"{', '.join(changed[:3])} changed since it was written"
-    old, new = _flat(done.recipe), _flat(recipes.as_dict(request.recipe))
+    old, new = recipes.flat(done.recipe), recipes.flat(recipes.as_dict(request.recipe))
     knobs = [
         f"{key} {old.get(key)!r} -> {new.get(key)!r}"
         for key in sorted(old.keys() | new.keys())
@@ -184,13 +184,6 @@ def _difference(request: Request, done: RunRecord, entries: Sequence[FileEntry],
     before = {entry.hash for entry in done.inputs}
     files = [entry.path for entry in entries if entry.hash not in before]
     return f"the input {', '.join(files[:3]) or 'files'} changed"
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
-    return flat
 
 
 # ---------------------------------------------------------------- making

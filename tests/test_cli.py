@@ -116,7 +116,7 @@ def test_a_dry_run_of_json_is_json(corpus, tmp_path):
 
 def test_knobs_lists_every_knob():
     done = ptft("clean", "--knobs")
-    assert "english.min_words = 50" in done.stdout and "max_bad_rows = 0.01" in done.stdout
+    assert "gopher_quality.min_words = 50" in done.stdout and "max_bad_rows = 0.01" in done.stdout
 
 
 def test_a_bug_is_said_to_be_one(monkeypatch, capsys):

@@ -76,9 +76,10 @@ class Store:
 
     def similarity(self, left: int, right: int) -> float:
         """Exact Jaccard similarity of two rows' shingles."""
-        return jaccard(self._shingles(left), self._shingles(right))
+        return jaccard(self.shingles(left), self.shingles(right))
 
-    def _shingles(self, row: int) -> U32:
+    def shingles(self, row: int) -> U32:
+        """A row's shingles, in order and each once."""
         return self._small(row) if self._counts[row] <= CACHED_SHINGLES else self._read(row)
 
     def _read(self, row: int) -> U32:

@@ -24,7 +24,8 @@ FORMS = {
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 STATE = ".ptft"  # inside an output folder while it is being made
 NOT_DATA = ("run.json", "tokens.json", "scores.json", "export.json", "report.json")
-SIDE_FILES = ("dropped", "rejected", "metrics", "predictions")  # what ptft writes beside a corpus
+SIDE_FILES = ("dropped", "rejected", "metrics", "predictions", "signals", "report")  # what ptft writes beside a corpus
+SIDE_FOLDERS = ("index",)
 SPLITS = ("train", "val", "test")
 
 
@@ -203,8 +204,11 @@ def _hidden(relative: Path) -> bool:
 
 
 def _is_data(path: Path) -> bool:
-    stem = path.name.split(".")[0]
-    return path.name not in NOT_DATA and not (stem in SIDE_FILES and (path.parent / "run.json").exists())
+    if path.name in NOT_DATA:
+        return False
+    folder = path.parent
+    aside = path.name.split(".")[0] in SIDE_FILES and (folder / "run.json").exists()
+    return not aside and not (folder.name in SIDE_FOLDERS and (folder.parent / "run.json").exists())
 
 
 def _bare(name: str) -> str:

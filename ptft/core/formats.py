@@ -5,34 +5,45 @@ Reading never decides what to do with a bad row: it yields `Rejected`, and `rows
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
 import lzma
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from typing import IO, Any
+from dataclasses import dataclass
+from typing import IO, Any, Literal, cast
 
 import orjson
 
 from ptft.core.compression import open_bytes
+from ptft.core.encodings import Undecodable, byte_order_mark, canonical, decode
 from ptft.core.errors import InputError, UsageError
 from ptft.core.files import Source, unreadable
+from ptft.core.html import html_to_text
 from ptft.core.rows import RAW_KEPT, Rejected, Row
 
 MAX_ROW_BYTES = 16 * 2**20  # a row longer than this is a broken file far more often than a document
 
 
 def read_rows(
-    sources: Iterable[Source], *, columns: Mapping[str, str] | None = None, max_row_bytes: int = MAX_ROW_BYTES
+    sources: Iterable[Source],
+    *,
+    columns: Mapping[str, str] | None = None,
+    max_row_bytes: int = MAX_ROW_BYTES,
+    encoding: str = "auto",
+    content: Literal["main", "all"] = "main",
 ) -> Generator[Row | Rejected, None, None]:
     """Every row of every source, in order.
 
-    columns: wanted name -> the name it has in the file. A row without an id gets one from its file and line, so that ids
+    columns: wanted name -> the name it has in the file. encoding: "auto" detects that of a text or HTML file, and takes rows for
+    UTF-8 unless a byte-order mark says UTF-16; a codec's name is for every file. content: how much of an HTML page is its text. A row without an id gets one from its file and line, so that ids
     are the same on every machine. Raises `InputError` (with the file, and the last row read) where a file is truncated,
     corrupt, or vanishes: what follows in it cannot be known.
     """
     renames = {have: want for want, have in (columns or {}).items() if have != want}
+    how = _How(max_row_bytes, known_encoding(encoding), content)
     for source in sources:
         if source.form not in _READERS:
             remedy = "name the text it was packed from"
@@ -41,7 +52,7 @@ def read_rows(
             )
         row_count = 0
         try:
-            for item in _READERS[source.form](source, max_row_bytes):
+            for item in _READERS[source.form](source, how):
                 if isinstance(item, Row):
                     row_count += 1
                     yield _named(item, renames)
@@ -53,6 +64,24 @@ def read_rows(
             if error.errno is None:  # bz2 and gzip report corrupt data as a bare OSError
                 raise _broken(source, row_count, str(error)) from error
             raise unreadable(source.path, error) from error
+
+
+@dataclass(frozen=True)
+class _How:
+    """limit: bytes of a row. encoding: "auto" or a codec's name. content: of an HTML page."""
+
+    limit: int
+    encoding: str
+    content: Literal["main", "all"]
+
+
+def known_encoding(name: str) -> str:
+    """A codec's canonical name, or "auto"; raises `UsageError` for any other."""
+    try:
+        return name if name == "auto" else canonical(name).removesuffix("-sig")
+    except LookupError as error:
+        remedy = "auto, or one that Python knows: utf-8, gb18030, big5, shift_jis, euc_kr, cp1252, koi8-r, ..."
+        raise UsageError(f"there is no encoding {name!r}", remedy=remedy) from error
 
 
 def _named(row: Row, renames: Mapping[str, str]) -> Row:
@@ -76,13 +105,46 @@ def _broken(source: Source, rows: int, detail: str) -> InputError:
 # ---------------------------------------------------------------- one reader a form
 
 
-def _read_jsonl(source: Source, limit: int) -> Iterator[Row | Rejected]:
-    with open_bytes(source) as file:
-        for line, raw in _lines(file, limit):
+def _read_jsonl(source: Source, how: _How) -> Iterator[Row | Rejected]:
+    with open_bytes(source) as opened:
+        file, encoding = _byte_lines(opened, how.encoding)
+        for line, raw in _lines(file, how.limit):
             if isinstance(raw, int):
-                yield Rejected(source.name, line, f"a row of {raw:,} bytes; the limit is {limit:,}")
+                yield Rejected(source.name, line, f"a row of {raw:,} bytes; the limit is {how.limit:,}")
             elif raw.strip(b" \t\r\n"):
-                yield _json_row(source.name, line, raw)
+                yield _json_row(source.name, line, raw, encoding)
+
+
+def _byte_lines(file: IO[bytes], encoding: str) -> tuple[IO[bytes], str]:
+    """The file, and the encoding of its lines: UTF-16 and -32, in which a newline is no byte, are made UTF-8."""
+    if encoding == "auto":
+        file = file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, file))
+        encoding = byte_order_mark(file.peek(4)[:4]) or "utf-8"
+    encoding = encoding.removesuffix("-sig")
+    if encoding.startswith(("utf-16", "utf-32")):
+        return io.BufferedReader(_Recoded(file, encoding)), "utf-8"
+    return file, encoding
+
+
+class _Recoded(io.RawIOBase):
+    """A stream of UTF-16 or -32 as UTF-8; what is neither becomes U+FFFD."""
+
+    def __init__(self, file: IO[bytes], encoding: str) -> None:
+        self._file, self._decoder = file, codecs.getincrementaldecoder(encoding)("replace")
+        self._waiting = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._waiting:
+            block = self._file.read(1 << 16)
+            self._waiting = self._decoder.decode(block, final=not block).encode("utf-8", "replace")
+            if not block:
+                break
+        size = min(len(buffer), len(self._waiting))
+        buffer[:size], self._waiting = self._waiting[:size], self._waiting[size:]
+        return size
 
 
 def _lines(file: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | int]]:
@@ -103,9 +165,13 @@ def _lines(file: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | int]]:
             yield line, raw
 
 
-def _json_row(name: str, line: int, raw: bytes) -> Row | Rejected:
+def _json_row(name: str, line: int, raw: bytes, encoding: str) -> Row | Rejected:
     try:
+        if encoding != "utf-8":
+            raw = decode(raw, encoding)[0].encode()
         data = orjson.loads(raw)
+    except Undecodable as error:
+        return Rejected(name, line, str(error), raw.decode("utf-8", "replace").rstrip("\r\n"))
     except orjson.JSONDecodeError as error:
         return Rejected(name, line, _why_not_json(raw, error), raw.decode("utf-8", "replace").rstrip("\r\n"))
     if not isinstance(data, dict):
@@ -122,14 +188,19 @@ def _why_not_json(raw: bytes, error: orjson.JSONDecodeError) -> str:
     return "a NUL byte in the row" if b"\x00" in raw else f"not valid JSON: {error.msg} at character {error.pos}"
 
 
-def _read_json(source: Source, limit: int) -> Iterator[Row | Rejected]:
+def _read_json(source: Source, how: _How) -> Iterator[Row | Rejected]:
     with open_bytes(source) as file:
-        raw = file.read().removeprefix(b"\xef\xbb\xbf")
+        raw = file.read()
+    encoding = byte_order_mark(raw) or "utf-8" if how.encoding == "auto" else how.encoding
     try:
+        raw = raw.removeprefix(codecs.BOM_UTF8) if encoding.startswith("utf-8") else decode(raw, encoding)[0].encode()
         data = orjson.loads(raw) if raw.strip() else []
+    except Undecodable as error:
+        yield Rejected(source.name, 0, str(error), raw[:RAW_KEPT].decode("utf-8", "replace"))
+        return
     except orjson.JSONDecodeError as error:
         if raw.lstrip()[:1] == b"{" and b"\n" in raw.strip():  # JSON Lines under the name .json is common
-            yield from _read_jsonl(source, limit)
+            yield from _read_jsonl(source, how)
         else:
             yield Rejected(
                 source.name, error.lineno, _why_not_json(raw, error), raw[:RAW_KEPT].decode("utf-8", "replace")
@@ -144,31 +215,40 @@ def _read_json(source: Source, limit: int) -> Iterator[Row | Rejected]:
             )
 
 
-def _read_csv(source: Source, limit: int) -> Iterator[Row | Rejected]:
-    csv.field_size_limit(limit)
-    # surrogateescape lets one bad byte spoil one row and not the file
-    with io.TextIOWrapper(open_bytes(source), "utf-8-sig", errors="surrogateescape", newline="") as text:
-        reader = csv.reader(_BoundedLines(text, limit), delimiter="\t" if source.form == "tsv" else ",")
+def _read_csv(source: Source, how: _How) -> Iterator[Row | Rejected]:
+    csv.field_size_limit(how.limit)
+    with open_bytes(source) as opened:
+        file, encoding = _byte_lines(opened, how.encoding)
+        # surrogateescape lets one bad byte spoil one row and not the file
+        text = io.TextIOWrapper(file, encoding.replace("utf-8", "utf-8-sig"), errors="surrogateescape", newline="")
+        yield from _csv_rows(
+            source,
+            csv.reader(_BoundedLines(text, how.limit), delimiter="\t" if source.form == "tsv" else ","),
+            encoding,
+        )
+
+
+def _csv_rows(source: Source, reader: Any, encoding: str) -> Iterator[Row | Rejected]:
+    try:
+        header = next(reader, None)
+    except (csv.Error, _TooLong) as error:
+        yield Rejected(source.name, reader.line_num, f"no header: {error}")
+        return
+    if header is None:
+        return
+    while True:
         try:
-            header = next(reader, None)
-        except (csv.Error, _TooLong) as error:
-            yield Rejected(source.name, reader.line_num, f"no header: {error}")
+            fields = next(reader, None)
+        except csv.Error as error:
+            yield Rejected(source.name, reader.line_num, f"not valid {source.form.upper()}: {error}")
+            continue
+        except _TooLong as error:
+            yield Rejected(source.name, reader.line_num + 1, str(error))
+            continue
+        if fields is None:
             return
-        if header is None:
-            return
-        while True:
-            try:
-                fields = next(reader, None)
-            except csv.Error as error:
-                yield Rejected(source.name, reader.line_num, f"not valid {source.form.upper()}: {error}")
-                continue
-            except _TooLong as error:
-                yield Rejected(source.name, reader.line_num + 1, str(error))
-                continue
-            if fields is None:
-                return
-            if fields:
-                yield _csv_row(source.name, reader.line_num, header, fields)
+        if fields:
+            yield _csv_row(source.name, reader.line_num, header, fields, encoding)
 
 
 class _TooLong(Exception):
@@ -198,12 +278,12 @@ class _BoundedLines:
         raise _TooLong(f"a row of {size:,} characters; the limit is {self._limit:,}")
 
 
-def _csv_row(name: str, line: int, header: list[str], fields: list[str]) -> Row | Rejected:
+def _csv_row(name: str, line: int, header: list[str], fields: list[str], encoding: str) -> Row | Rejected:
     joined = ",".join(fields)
     if len(fields) != len(header):
         return Rejected(name, line, f"{len(fields)} fields where the header has {len(header)}", _printable(joined))
     if not joined.isascii() and any("\udc80" <= char <= "\udcff" for char in joined):
-        return Rejected(name, line, "not UTF-8", _printable(joined))
+        return Rejected(name, line, f"not {encoding.upper()}", _printable(joined))
     return Row(dict(zip(header, fields, strict=True)), name, line)
 
 
@@ -211,7 +291,7 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:RAW_KEPT]
 
 
-def _read_parquet(source: Source, limit: int) -> Iterator[Row | Rejected]:
+def _read_parquet(source: Source, how: _How) -> Iterator[Row | Rejected]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -240,51 +320,34 @@ def _plain_rows(batch: Any) -> list[dict[str, Any] | str]:
         return [_plain_rows(batch.slice(number, 1))[0] for number in range(len(batch))]
 
 
-def _read_text(source: Source, limit: int) -> Iterator[Row | Rejected]:
+def _read_text(source: Source, how: _How) -> Iterator[Row | Rejected]:
     """A whole file is one document; its name is its id."""
     with open_bytes(source) as file:
-        raw = file.read(limit + 1)
-    if len(raw) > limit:
-        yield Rejected(source.name, 0, f"a document of more than {limit:,} bytes")
+        raw = file.read(how.limit + 1)
+    if len(raw) > how.limit:
+        yield Rejected(source.name, 0, f"a document of more than {how.limit:,} bytes")
         return
     try:
-        text = decode(raw)
-    except UnicodeDecodeError as error:
+        text = with_newlines(decode(raw, how.encoding)[0])
+    except Undecodable as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        yield Rejected(source.name, line, f"not UTF-8 at byte {error.start}", raw[:RAW_KEPT].decode("utf-8", "replace"))
+        yield Rejected(source.name, line, str(error), raw[:RAW_KEPT].decode("utf-8", "replace"))
         return
     if text.strip():
-        yield Row({"id": source.name, "text": html_text(text) if source.form == "html" else text}, source.name, 0)
+        yield Row(
+            {"id": source.name, "text": html_to_text(text, how.content) if source.form == "html" else text},
+            source.name,
+            0,
+        )
     else:
         yield Rejected(source.name, 0, "an empty file")
 
 
-def decode(raw: bytes) -> str:
-    """UTF-8, or UTF-16 where a byte-order mark says so; line ends become a newline."""
-    utf16 = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
-    return raw.decode("utf-16" if utf16 else "utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+def with_newlines(text: str) -> str:
+    """The line ends of other systems made newlines."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def html_text(page: str) -> str:
-    """The words of an HTML page, a line a block element; scripts, styles and the head are left out."""
-    from lxml import etree, html
-
-    try:
-        root = html.document_fromstring(page.replace("\x00", ""))
-    except (etree.ParserError, ValueError):
-        return ""
-    etree.strip_elements(root, "script", "style", "head", "noscript", "template", etree.Comment, with_tail=False)
-    for element in root.iter(*_BLOCKS):
-        element.text = "\n" + (element.text or "")
-        element.tail = "\n" + (element.tail or "")
-    lines = (" ".join(line.split()) for line in root.text_content().split("\n"))
-    return "\n".join(line for line in lines if line)
-
-
-_BLOCKS = (
-    "address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "footer", "form", "h1", "h2", "h3", "h4",
-    "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section", "table", "td", "th", "title", "tr", "ul",
-)  # fmt: skip
 _READERS = {
     "jsonl": _read_jsonl, "json": _read_json, "csv": _read_csv, "tsv": _read_csv, "parquet": _read_parquet,
     "text": _read_text, "html": _read_text,

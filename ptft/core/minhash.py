@@ -24,6 +24,7 @@ CHUNK_CHARACTERS = 1 << 18  # characters tokenised at a time
 CHUNK_SHINGLES = 1 << 16  # shingles signed at a time: they stay in the cache while every permutation passes over them
 _SEPARATOR, _WORD, _ALONE = 0, 1, 2  # classes of characters
 _CJK = "\u3005-\u3007\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+_TOKEN = re.compile(f"[{_CJK}]|[^\\W_{_CJK}]+")
 _BETWEEN_TOKENS = re.compile(f"[\\W{_CJK}]")
 
 
@@ -95,6 +96,11 @@ def tokenise(texts: Sequence[str]) -> Tokens:
     return Tokens(np.concatenate(hashes), np.concatenate(lengths), offsets(counts))
 
 
+def token_spans(text: str) -> list[tuple[int, int]]:
+    """Where each token of one text starts and ends, in characters. Slow: for the few texts that need it."""
+    return [match.span() for match in _TOKEN.finditer(text)]
+
+
 def offsets(counts: npt.ArrayLike) -> I64:
     """Where each of n runs starts, and where the last one ends: (n + 1,)."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
@@ -143,9 +149,9 @@ def _tokenise_chunk(texts: Sequence[str]) -> tuple[U64, U32, I64]:
     position = np.arange(len(points)) - starts[owner]
     in_token = kinds != _SEPARATOR
     position[~in_token] = 0
-    terms = values[points] * _multipliers(int(position.max()) + 1)[position]
+    terms = values[points] * multipliers(int(position.max()) + 1)[position]
     lengths = np.add.reduceat(in_token, starts, dtype=np.uint32)
-    return _mix(np.add.reduceat(terms, starts)), lengths, counts
+    return mix(np.add.reduceat(terms, starts)), lengths, counts
 
 
 @cache
@@ -157,22 +163,22 @@ def _character_tables() -> tuple[U8, U64]:
         classes[run.start() : run.end()] = _WORD
     for run in re.finditer(f"[{_CJK}]+", alphabet):
         classes[run.start() : run.end()] = _ALONE
-    values = _mix(np.arange(1, len(alphabet) + 1, dtype=np.uint64) << np.uint64(20))
+    values = mix(np.arange(1, len(alphabet) + 1, dtype=np.uint64) << np.uint64(20))
     values[classes == _SEPARATOR] = 0
     return classes, values
 
 
-def _multipliers(count: int) -> U64:
+def multipliers(count: int) -> U64:
     """At least `count` odd 64-bit constants; every longer list begins with the shorter."""
     return _constants(1 << max(6, (count - 1).bit_length()))
 
 
 @lru_cache(maxsize=4)
 def _constants(count: int) -> U64:
-    return _mix(np.arange(1, count + 1, dtype=np.uint64)) | np.uint64(1)
+    return mix(np.arange(1, count + 1, dtype=np.uint64)) | np.uint64(1)
 
 
-def _mix(values: U64) -> U64:
+def mix(values: U64) -> U64:
     """The finalizer of splitmix64 (Steele, Lea, Flood 2014), a bijection that avalanches."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -185,7 +191,7 @@ def _mix(values: U64) -> U64:
 def ngrams(hashes: U64, size: int) -> U64:
     """64-bit hashes of every run of `size` tokens of one text: (tokens - size + 1,), empty where there are fewer."""
     count = max(0, len(hashes) - size + 1)
-    terms = (hashes[start : start + count] * _multipliers(size)[start] for start in range(size))
+    terms = (hashes[start : start + count] * multipliers(size)[start] for start in range(size))
     return np.asarray(sum(terms, np.zeros(count, np.uint64)))
 
 
@@ -206,7 +212,7 @@ def shingles(texts: Sequence[str], tokens: Tokens, size: int) -> tuple[U32, I64]
     hashed = rolled[first] if len(rolled) else np.zeros(len(first), np.uint64)
     for text in short.tolist():
         hashed[bounds[text]] = _whole(texts[text], tokens.of(text)[0])
-    return (_mix(hashed) >> np.uint64(32)).astype(np.uint32), bounds
+    return (mix(hashed) >> np.uint64(32)).astype(np.uint32), bounds
 
 
 def _whole(text: str, hashes: U64) -> np.uint64:
@@ -256,7 +262,7 @@ def band_keys(signed: U32, bands: int, rows: int) -> U32:
     keys = np.empty((bands, len(signed)), np.uint32)
     for band in range(bands):
         values = signed[:, band * rows : (band + 1) * rows].astype(np.uint64)
-        keys[band] = _mix(values @ _multipliers(rows)[:rows]) >> np.uint64(32)
+        keys[band] = mix(values @ multipliers(rows)[:rows]) >> np.uint64(32)
     return keys
 
 

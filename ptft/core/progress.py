@@ -41,11 +41,12 @@ class _NoStep:
 
 
 class Silent:
-    """Progress that nobody watches; it keeps the warnings, which tests read."""
+    """Progress that nobody watches; it keeps what was said, which tests read."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
         self.notes: list[str] = []
+        self.tables: list[Table] = []
 
     @contextmanager
     def step(self, name: str, total: int | None = None, unit: str = "rows") -> Iterator[Step]:
@@ -58,7 +59,7 @@ class Silent:
         self.warnings.append(text)
 
     def table(self, table: Table) -> None:
-        return None
+        self.tables.append(table)
 
 
 def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

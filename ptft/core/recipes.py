@@ -103,7 +103,7 @@ def resolve(
     problems: list[str] = []
     layers: list[tuple[str, Mapping[str, Any]]] = []
     if file is not None:
-        layers.append((str(file), _flat(load_yaml(file, stage, problems))))
+        layers.append((str(file), flat(load_yaml(file, stage, problems))))
     layers.append(("", {name: value for name, value in (flags or {}).items() if value is not None}))
     layers.append(("--set", _parse_sets(sets, problems)))
 
@@ -125,7 +125,7 @@ def resolve(
 def as_dict(recipe: Any) -> dict[str, Any]:
     """The whole resolved recipe as plain values, for the run record."""
     return {
-        field.name: as_dict(value) if dataclasses.is_dataclass(value := getattr(recipe, field.name)) else _plain(value)
+        field.name: as_dict(value) if dataclasses.is_dataclass(value := getattr(recipe, field.name)) else plain(value)
         for field in dataclasses.fields(recipe)
     }
 
@@ -185,15 +185,16 @@ def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
 
 
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys."""
+    leaves: dict[str, Any] = {}
     for key, value in nested.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
-            flat.update(_flat(value, name + "."))
+            leaves.update(flat(value, name + "."))
         else:
-            flat[name] = value
-    return flat
+            leaves[name] = value
+    return leaves
 
 
 def _parse_sets(sets: Sequence[str], problems: list[str]) -> dict[str, Any]:
@@ -207,8 +208,7 @@ def _parse_sets(sets: Sequence[str], problems: list[str]) -> dict[str, Any]:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             value = text
-        flat = _flat(value, key + ".") if isinstance(value, Mapping) and value else {key: value}
-        parsed.update(flat)
+        parsed.update(flat(value, key + ".") if isinstance(value, Mapping) and value else {key: value})
     return parsed
 
 
@@ -271,5 +271,6 @@ def _build(kind: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
     return kind(**given)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A knob's value as JSON holds it."""
     return list(value) if isinstance(value, tuple) else value

@@ -33,11 +33,13 @@ class Sample:
         return f"{self.estimated_rows:,}" if self.whole else f"about {_rounded(self.estimated_rows):,}"
 
 
-def sampled(sources: Sequence[Source], read: Callable[[Source], Generator[Row | Rejected, None, None]]) -> Sample:
-    """read: yields the items of one source, as the stage will read them."""
+def sampled(
+    sources: Sequence[Source], read: Callable[[Source], Generator[Row | Rejected, None, None]], rows: int = ROWS
+) -> Sample:
+    """read: yields the items of one source, as the stage will read them. rows: about how many to look at."""
     step = -(-len(sources) // SOURCES)
     looked_at = sources[::step]
-    most = -(-ROWS // len(looked_at))
+    most = -(-rows // len(looked_at))
     items: list[Row | Rejected] = []
     consumed, whole = 0, step == 1
     for source in looked_at:

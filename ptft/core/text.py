@@ -1,9 +1,16 @@
-"""Text: normalisation, and which language a text is in by the share of its scripts. Pure functions, no numpy."""
+"""Text: normalisation, the repair of wrong encodings, Traditional and Simplified Chinese. Pure functions, no numpy."""
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
+from typing import Any, Literal
+
+from ptft.core.language import HAN
+from ptft.core.language import LANGUAGES as LANGUAGES
+from ptft.core.language import UNKNOWN as UNKNOWN
+from ptft.core.language import language as language
 
 # ---------------------------------------------------------------- normalisation
 
@@ -34,16 +41,30 @@ _SPACES = re.compile(r"(?<=[^\n \t]) {2,}")
 _BLANK_LINES = re.compile(r"\n{4,}")
 
 
-def normalise(text: str) -> str:
+def normalise(text: str, *, repair: bool = True, script: Script = "keep") -> str:
     """Text as a corpus keeps it; idempotent.
 
+    repair: text that went through a wrong encoding is mended (`mended`). script: Chinese is left as it is written, unless asked.
     Unicode NFC; ANSI escapes, control and zero-width characters gone (but for joiners that spell emoji, Persian or Indic
     words); every line end a newline; exotic spaces a space; runs of spaces one space, a line's indentation aside, which
     is meaning in code (an indentation of exotic spaces is typesetting, and goes); no spaces at the end of a line; more
     than two blank lines one; none at either end.
     """
     if _UNUSUAL.search(text):
-        text = _INVISIBLE.sub("", _LINE_ENDS.sub("\n", _ANSI.sub("", text)))
+        text = _visible(mended(text) if repair else text, repair)
+    text = _laid_out(text)
+    while repair and (again := mended(text)) != text:  # each time shorter
+        text = _laid_out(_visible(again, repair))
+    return text if script == "keep" else _laid_out(in_script(text, script))
+
+
+def _visible(text: str, repair: bool) -> str:
+    if repair and _C1.search(text) and max(text) <= "\xff":  # latin-1 throughout: it was cp1252
+        text = text.translate(_FROM_C1)
+    return _INVISIBLE.sub("", _LINE_ENDS.sub("\n", _ANSI.sub("", text)))
+
+
+def _laid_out(text: str) -> str:
     if not text.isascii():
         text = _normalise_unicode(text)
     if "  " in text:
@@ -61,52 +82,65 @@ def _normalise_unicode(text: str) -> str:
     return _EXOTIC_SPACE.sub(" ", _TYPESET_INDENT.sub("", text)) if _EXOTIC_SPACE.search(text) else text
 
 
-# ---------------------------------------------------------------- language
+# ---------------------------------------------------------------- wrong encodings
 
-UNKNOWN = "und"  # ISO 639: undetermined
-_HAN = "\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_SCRIPTS = {  # the language a script stands for, until a real identifier comes
-    "zh": _HAN, "ja": "\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f", "ko": "\u1100-\u11ff\u3130-\u318f\uac00-\ud7af",
-    "en": "A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff", "ru": "\u0400-\u052f",
-    "el": "\u0370-\u03ff\u1f00-\u1fff", "he": "\u0590-\u05ff", "ar": "\u0600-\u06ff\u0750-\u077f\u08a0-\u08ff",
-    "hi": "\u0900-\u097f", "th": "\u0e00-\u0e7f", "hy": "\u0530-\u058f", "ka": "\u10a0-\u10ff",
-}  # fmt: skip
-_NOT_ASCII = re.compile("[^\x00-\x7f]+")
-_ASCII_LETTERS = re.compile("[A-Za-z]+")
-LANGUAGES = (*_SCRIPTS, UNKNOWN)
-_RUNS = {name: re.compile(f"[{script}]+") for name, script in _SCRIPTS.items()}
-_WEIGHTS = {"zh": 5.0, "ja": 5.0, "ko": 2.0}  # a Han character is about a word of five letters, a hangul one a syllable
-_MIN_KANA = 0.1  # Japanese writes kana between its Han characters; a stray の does not make a text Japanese
+_CONTINUATION = "[\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # bytes 80 to BF as latin-1 or cp1252 shows them
+_MOJIBAKE = re.compile(f"[\xc2-\xdf]{_CONTINUATION}|[\xe0-\xef]{_CONTINUATION}{{2}}|[\xf0-\xf4]{_CONTINUATION}{{3}}")
+# NEL and CSI are used as controls; of the others only what cp1252 means by them makes sense.
+_C1 = re.compile("[\x80\x82\x84\x8b\x91-\x97\x99]")
+_FROM_C1 = {code: bytes([code]).decode("cp1252") for code in (0x80, 0x82, 0x84, 0x8B, *range(0x91, 0x98), 0x99)}
 
 
-def language(text: str) -> str:
-    """The language whose script has the largest share of the text: "zh", "en", "ja", "ko", "ru", ... or "und".
+def mended(text: str) -> str:
+    """Text that was read in a wrong encoding, put right: "cafÃ©" is "café", "ä¸­æ–‡" is 中文.
 
-    A stand-in for a language identifier: Latin is taken for English, Cyrillic for Russian. Mixed Chinese and English is
-    Chinese where it has as many Han characters as Latin words.
+    By ftfy (Speer 2019), its `fix_encoding` alone: quotes, ligatures, and full-width punctuation stay. Text that is right is left
+    as it is; ftfy is slow, and looks only at a text with a sequence that UTF-8 read as latin-1 or cp1252 has.
     """
-    if text.isascii():
-        return "en" if _RUNS["en"].search(text) else UNKNOWN
-    rest = "".join(_NOT_ASCII.findall(text))  # all but one of the scripts are there, and it is the smaller part
-    counts = {name: _length(pattern, rest) * _WEIGHTS.get(name, 1.0) for name, pattern in _RUNS.items()}
-    counts["en"] += _length(_ASCII_LETTERS, text)
-    if counts["ja"] > _MIN_KANA * counts["zh"]:
-        counts["ja"], counts["zh"] = counts["ja"] + counts["zh"], 0.0
-    best = max(counts, key=lambda name: counts[name])
-    return best if counts[best] else UNKNOWN
+    if text.isascii() or b"\xc3" not in text.encode("utf-8", "surrogatepass"):  # none of the letters \xc0 to \xff
+        return text
+    if _MOJIBAKE.search(text):
+        import ftfy
+
+        text = ftfy.fix_encoding(text, _ftfy_settings())
+    return text
 
 
-def _length(pattern: re.Pattern[str], text: str) -> int:
-    return sum(map(len, pattern.findall(text)))
+@functools.lru_cache(maxsize=1)
+def _ftfy_settings() -> Any:
+    import ftfy
+
+    return ftfy.TextFixerConfig(fix_c1_controls=False, replace_lossy_sequences=False, explain=False)
+
+
+# ---------------------------------------------------------------- Traditional and Simplified Chinese
+
+Script = Literal["keep", "simplified", "traditional"]
+
+
+def in_script(text: str, script: Literal["simplified", "traditional"]) -> str:
+    """Chinese in Simplified or Traditional characters, word by word, by OpenCC; other text as it is."""
+    return str(_converter("t2s" if script == "simplified" else "s2t").convert(text))
+
+
+@functools.lru_cache
+def _converter(config: str) -> Any:
+    import opencc
+
+    return opencc.OpenCC(config)
+
+
+# ---------------------------------------------------------------- letters
 
 
 def han_characters(text: str) -> int:
-    return _length(_RUNS["zh"], text)
-
-
-_LETTERS = re.compile(r"[^\W\d_]+")
+    return sum(map(len, _HAN_RUN.findall(text)))
 
 
 def letters(text: str) -> int:
     """Characters that are letters of any script, Han included."""
-    return _length(_LETTERS, text)
+    return sum(map(len, _LETTERS.findall(text)))
+
+
+_HAN_RUN = re.compile(f"[{HAN}]+")
+_LETTERS = re.compile(r"[^\W\d_]+")

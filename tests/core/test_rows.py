@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import bz2
-import contextlib
 import csv
 import gzip
 import io
+import json
 import lzma
 import tracemalloc
 from collections.abc import Callable
@@ -21,9 +21,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptft.core.errors import InputError, PtftError
+from ptft.core.errors import InputError, PtftError, UsageError
 from ptft.core.files import expand
-from ptft.core.formats import decode, html_text, read_rows
+from ptft.core.formats import read_rows
 from ptft.core.rows import Rejected, RejectLog, Row, RowWriter, accepted
 
 ROWS = [
@@ -85,7 +85,7 @@ def test_text_files_are_documents(tmp_path: Path, suffix: str) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(COMPRESS[suffix](content.encode()))
     found = {row["id"]: row["text"] for row in only_rows(read(tmp_path))}
-    assert found == {"a.md": "# head", "b.txt": "plain 文", "sub/c.html": "one\ntwo"}
+    assert found == {"a.md": "# head", "b.txt": "plain 文", "sub/c.html": "one\n\ntwo"}
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
@@ -137,16 +137,49 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, value
     assert only_rows(read(path)) == rows
 
 
-def test_html_text() -> None:
-    page = "<html><head><title>no</title><script>no</script></head><body><h1>Head</h1>a <b>bold</b> word<br>next<p>文</p></body>"
-    assert html_text(page) == "Head\na bold word\nnext\n文"
-    assert html_text("") == ""
+# ---------------------------------------------------------------- encodings
 
 
-@given(st.binary(max_size=200))
-def test_decode_raises_nothing_but_unicode_errors(raw: bytes) -> None:
-    with contextlib.suppress(UnicodeDecodeError):
-        decode(raw)
+CHINESE = [{"id": f"{number}", "text": f"第{number}行：今天天气很好，我们去公园散步。"} for number in range(50)]
+
+
+@pytest.mark.parametrize("name", ["gb18030", "utf-16", "utf-16-be", "big5hkscs", "utf-8"])
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv"])
+def test_rows_in_a_named_encoding(tmp_path: Path, form: str, name: str) -> None:
+    rows = [{**row, "text": row["text"].replace("气", "氣").replace("们", "們").replace("园", "園")} for row in CHINESE]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = (
+        json.dumps(rows, ensure_ascii=False)
+        if form == "json"
+        else text
+        if form == "jsonl"
+        else encoded("csv", rows).decode()
+    )
+    (tmp_path / f"a.{form}").write_bytes(text.encode(name))
+    assert only_rows(read(tmp_path, encoding=name)) == rows
+    if name == "utf-16":  # its mark is enough
+        assert only_rows(read(tmp_path)) == rows
+
+
+def test_rows_are_utf8_unless_it_is_said(tmp_path: Path) -> None:
+    lines = [json.dumps(row, ensure_ascii=False).encode("gbk") for row in CHINESE]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    assert {item.reason for item in only_rejected(read(tmp_path))} <= {f"not UTF-8 at byte {at}" for at in range(40)}
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join([*lines, b'{"text": "\xff\xff"}']))
+    items = read(tmp_path, encoding="gbk")
+    assert [item.line for item in only_rejected(items)] == [51] and len(items) == 51
+    assert "not gb18030 at byte" in only_rejected(items)[0].reason
+
+
+def test_documents_in_any_encoding(tmp_path: Path) -> None:
+    words = "今天天气很好，我们去公园散步，看到了许多花。"
+    (tmp_path / "a.txt").write_bytes(words.encode("gbk"))
+    (tmp_path / "b.html").write_bytes(f"<p>{words}</p>".encode("utf-16"))
+    (tmp_path / "c.txt").write_bytes(b"\xb0\xa1")
+    assert [item.data["text"] for item in read(tmp_path) if isinstance(item, Row)] == [words, words]
+    assert "--set encoding=" in only_rejected(read(tmp_path))[0].reason
+    with pytest.raises(UsageError, match="no encoding"):
+        read(tmp_path, encoding="no-such")
 
 
 # ---------------------------------------------------------------- broken rows

@@ -1,4 +1,4 @@
-"""Normalisation and language by script."""
+"""Normalisation, the repair of wrong encodings, and language by script."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptft.core.text import LANGUAGES, language, letters, normalise
+from ptft.core.language import LANGUAGES, language
+from ptft.core.text import in_script, letters, mended, normalise
 
 FAMILY = "👨\u200d👩\u200d👧"
 PERSIAN = "می\u200cخواهم"  # the joiner is spelling: "I want"
@@ -19,6 +20,10 @@ ODD = st.sampled_from(
         "\n\n\n\n",
         "  ",
         "\r\n",
+        *"ÃÂâäæÐ¤©\xa0\x80\x99\x82€™",
+        "â€™",
+        "ÃƒÂ©",
+        "ä¸­",
     ]
 )
 
@@ -67,6 +72,43 @@ def test_normalise_is_idempotent(text: str) -> None:
     once = normalise(text)
     assert normalise(once) == once
     assert not set(once) & set("\r\x00\x1b\x7f\x85\ufeff\u200b\u3000\u00a0")
+
+
+@pytest.mark.parametrize(
+    ("raw", "right"),
+    [
+        ("cafÃ©", "café"),
+        ("donâ€™t, â€œquotedâ€\x9d", "don’t, “quoted”"),
+        ("ä¸\xadæ–‡æ˜¯", "中文是"),
+        ("Ð¿Ñ€Ð¸Ð²ÐµÑ‚", "привет"),
+        ("ÃƒÂ©", "é"),
+        ("price: 5 â‚¬, Â£5", "price: 5 €, £5"),
+        ("schÃ¶n, 中文，全角！", "schön, 中文，全角！"),
+        ("Ã\u200b©", "é"),
+        ("don\x92t \x93quote\x94", "don’t “quote”"),
+    ],
+)
+def test_wrong_encodings_are_repaired(raw: str, right: str) -> None:
+    assert normalise(raw) == right
+    assert normalise(raw, repair=False) != right
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "“Ü” – naïve, à quoi bon ? É", "中文，全角！（ＡＢＣ）『』", "ﬁ ligature ‘quotes’ “too”…", "ÀÉÎÕÜ ßþÿ", "Äpfel „Über“", "AMANHÃ É FERIADO", "Ã é un carattere", "O AMANHÃ E A MANHÃ",
+        "São Paulo, Â", "5 × 10³ m² ±1°", "ÅÄÖ åäö «ça» Œuvre", "Ελληνικά", "Привет", "łódź ŠŽ", "señor ¿qué?", "|Ã|",
+    ],
+)  # fmt: skip
+def test_right_text_is_left_alone(text: str) -> None:
+    assert mended(text) == text
+
+
+def test_scripts_of_chinese_only_when_asked() -> None:
+    simplified, traditional = "头发发展，皇后在后面。", "頭髮發展，皇后在後面。"
+    assert normalise(simplified) == simplified and normalise(traditional) == traditional
+    assert normalise(traditional, script="simplified") == simplified
+    assert normalise(simplified, script="traditional") == traditional == in_script(traditional, "traditional")
 
 
 def test_normalise_is_linear() -> None:

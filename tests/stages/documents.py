@@ -110,9 +110,34 @@ def english(rng: random.Random, sentences: int = 12) -> str:
     return "\n".join(" ".join(one() for _ in range(3)) for _ in range(-(-sentences // 3)))
 
 
+HOW = ["悄悄", "慢慢", "又一次", "终于", "匆忙", "一起", "仔细", "高兴地", "独自", "再三", "果然", "顺便"]
+LIKE = ["古老", "崭新", "遥远", "温暖", "破旧", "美丽", "宽阔", "拥挤", "寒冷", "出名", "简单", "奇怪", "沉重", "明亮"]
+THINGS = [
+    "图书馆",
+    "火车站",
+    "雨伞",
+    "照片",
+    "邮票",
+    "小船",
+    "钢琴",
+    "果园",
+    "地图",
+    "灯塔",
+    "面包",
+    "风筝",
+    "日记",
+    "石桥",
+    "茶壶",
+    "剧院",
+]
+ALSO = ["研究", "忘记", "想起", "借走", "设计", "寻找", "喜欢", "保护", "介绍", "批评", "收藏", "等待"]
+
+
 def chinese(rng: random.Random, sentences: int = 12) -> str:
     def one() -> str:
-        return f"{rng.choice(WHEN)}，{rng.choice(WHO)}和{rng.choice(WHO)}{rng.choice(DOES)}{rng.choice(WHAT)}第{rng.randint(2, 9999)}号。"
+        did = f"{rng.choice(WHO)}{rng.choice(HOW)}{rng.choice(DOES)}{rng.choice(LIKE)}的{rng.choice(THINGS)}"
+        too = f"{rng.choice(WHO)}和{rng.choice(WHO)}也在{rng.choice(ALSO)}{rng.choice(THINGS)}{rng.randint(2, 9999)}号"
+        return f"{rng.choice(WHEN)}，{did}，{too}。" if rng.random() < 0.7 else f"{too}，是{rng.choice(WHAT)}。"
 
     return "\n".join("".join(one() for _ in range(3)) for _ in range(-(-sentences // 3)))
 

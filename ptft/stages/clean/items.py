@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from dataclasses import replace
 
 from ptft.core.examples import Shape, shape_of
 from ptft.core.files import Source
@@ -19,17 +21,27 @@ def read_items(recipe: CleanRecipe, sources: Iterable[Source]) -> Generator[Row 
     columns = dict(recipe.columns)
     if recipe.text_field != "text":
         columns["text"] = recipe.text_field
-    yield from read_rows(sources, columns=columns, max_row_bytes=recipe.max_row_bytes)
+    options = recipe.normalise
+    if options.html == "off":
+        sources = [replace(source, form="text") if source.form == "html" else source for source in sources]
+    yield from read_rows(
+        sources,
+        columns=columns,
+        max_row_bytes=recipe.max_row_bytes,
+        encoding=options.encoding,
+        content="all" if options.html == "all" else "main",
+    )
 
 
-def peek(items: Iterator[Row | Rejected]) -> tuple[Iterator[Row | Rejected], Shape]:
-    """The same items, and the shape of the first row: what the others are expected to be."""
-    seen: list[Row | Rejected] = []
-    for item in itertools.islice(items, RejectLog.FIRST_LOOK):
-        seen.append(item)
-        if isinstance(item, Row):
-            break
-    return itertools.chain(seen, items), expected_shape(seen)
+def first_shape(items: Generator[Row | Rejected, None, None]) -> Shape:
+    """The shape of the first row: what the others are expected to be. Closes the stream."""
+    with closing(items):
+        seen: list[Row | Rejected] = []
+        for item in itertools.islice(items, RejectLog.FIRST_LOOK):
+            seen.append(item)
+            if isinstance(item, Row):
+                break
+    return expected_shape(seen)
 
 
 def expected_shape(items: Iterable[Row | Rejected]) -> Shape:

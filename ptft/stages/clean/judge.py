@@ -1,44 +1,42 @@
-"""A batch of rows, checked, normalised and judged: a pure function, the same for a block and for a dry run's sample."""
+"""A batch of rows, checked, edited, measured and judged: pure functions, the same for a block and for a dry run's sample."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ptft.core.examples import SHAPES, Shape, misshapen, row_text, shape_of
-from ptft.core.minhash import U32, U64, Tokens, tokenise
-from ptft.core.rows import Rejected, Row, lacks
-from ptft.core.text import language, normalise
-from ptft.stages.clean.recipe import CleanRecipe
-from ptft.stages.clean.rules import Reason, broken_rules
+import numpy as np
 
-TEXT_SHAPES = ("text", "text-label")  # the shapes that quality rules are for
+from ptft.core.examples import SHAPES, Shape, misshapen, row_text, shape_of
+from ptft.core.language import identify
+from ptft.core.minhash import Tokens, token_spans, tokenise
+from ptft.core.rows import Rejected, Row, lacks
+from ptft.stages.clean.edits import TEXT_SHAPES, Editor, Edits
+from ptft.stages.clean.protect import Protected, cut
+from ptft.stages.clean.recipe import CleanRecipe
+from ptft.stages.clean.rules import Reason, broken_rules, rules_of
+from ptft.stages.clean.signals.measure import F32, NAMES, SENSITIVE, measure
+
 ACCEPTED_SHAPES = tuple(shape for shape in SHAPES if shape.name != "prediction")
-NOT_PROSE = ("label", "tags")
 
 
 @dataclass(frozen=True)
-class Judged:
-    """n rows as they will be written, what was found of each, and why it is dropped (no reasons: it is not)."""
+class Measured:
+    """n rows as they will be written, and what was found of each: all that judging them needs.
+
+    table: (n, len(NAMES)). protected: the evaluation row that each shares text with, or "".
+    """
 
     data: list[dict[str, Any]]
     texts: list[str]
-    languages: list[str]
     tokens: Tokens
-    reasons: list[list[Reason]]
-
-
-def judge(recipe: CleanRecipe, rows: Sequence[Row]) -> Judged:
-    data = [_normalised(row.data) for row in rows]
-    texts = [row_text(item) for item in data]
-    languages = [language(text) for text in texts]
-    tokens = tokenise(texts)
-    reasons = [
-        _reasons(recipe, *each, *tokens.of(number))
-        for number, each in enumerate(zip(data, texts, languages, strict=True))
-    ]
-    return Judged(data, texts, languages, tokens, reasons)
+    languages: list[str]
+    scores: F32
+    table: F32
+    protected: list[str]
+    edits: Counter[str]
 
 
 def problem_of(row: Row, expected: Shape) -> Rejected | None:
@@ -50,41 +48,94 @@ def problem_of(row: Row, expected: Shape) -> Rejected | None:
     return lacks(row, ["text"]) if expected.name == "text" else misshapen(row, expected)
 
 
-def _normalised(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with the text of its shape normalised; other fields ride along untouched."""
+def measured(
+    rows: Sequence[Row],
+    recipe: CleanRecipe,
+    editor: Editor,
+    protected: Protected | None = None,
+    without: Sequence[Callable[[str], str]] | None = None,
+) -> Measured:
+    """Edit and measure rows. without: for each row, what drops the parts of its text that were seen before."""
+    edits = Edits(Counter())
+    data, sensitive = [], np.zeros(len(rows), np.float32)
+    for number, row in enumerate(rows):
+        edits.sensitive = 0
+        data.append(editor.edit(row.data, edits, without[number] if without else str))
+        sensitive[number] = edits.sensitive
+    texts = [row_text(item) for item in data]
+    tokens = tokenise(texts)
+    names = [""] * len(data)
+    if protected is not None and _protect(recipe, data, tokens, protected, names, edits.counts):
+        texts = [row_text(item) for item in data]
+        tokens = tokenise(texts)
+    languages, scores = identify(texts)
+    table = measure(texts, languages, tokens)
+    if recipe.word_lists:
+        table[:, NAMES.index(SENSITIVE)] = sensitive
+    return Measured(data, texts, tokens, languages, scores, table, names, edits.counts)
+
+
+def _protect(
+    recipe: CleanRecipe,
+    data: list[dict[str, Any]],
+    tokens: Tokens,
+    protected: Protected,
+    names: list[str],
+    counts: Counter[str],
+) -> bool:
+    """Name the rows that share text with an evaluation set, or cut that text out of them; whether any was cut."""
+    changed = False
+    for number, row in enumerate(data):
+        spans = protected.find(tokens.of(number)[0])
+        if not spans:
+            continue
+        shape = shape_of(row)
+        places = token_spans(row["text"]) if shape is not None and shape.name in TEXT_SHAPES else []
+        if recipe.protect.action == "cut" and len(places) == len(tokens.of(number)[0]):
+            data[number] = {**row, "text": cut(row["text"], spans, places)}
+            counts["spans_cut_for_evaluation"] += len(spans)
+            changed = True
+        else:
+            names[number] = spans[0][2]
+    return changed
+
+
+def judge(recipe: CleanRecipe, rows: Measured) -> list[list[Reason]]:
+    """Every reason to drop each row, duplicates aside; the first is the one that is counted."""
+    reasons: list[list[Reason]] = [[] for _ in rows.data]
+    for number, (text, lang, score) in enumerate(zip(rows.texts, rows.languages, rows.scores.tolist(), strict=True)):
+        if not text.strip():
+            reasons[number].append(Reason("empty", 0, 1))
+            continue
+        if recipe.languages and lang not in recipe.languages:
+            reasons[number].append(Reason("language", lang, recipe.lang))
+        if score < recipe.min_language_score:
+            reasons[number].append(Reason("min_language_score", round(score, 4), recipe.min_language_score))
+        if rows.protected[number]:
+            reasons[number].append(Reason("protected", rows.protected[number], recipe.protect.ngram))
+    broken = broken_rules(rules_of(recipe), rows.table, rows.languages, rows.scores)
+    for number, (row, found) in enumerate(zip(rows.data, broken, strict=True)):
+        if rows.texts[number].strip():
+            reasons[number] += (
+                found if _is_judged(recipe, row) else [each for each in found if each.rule.startswith("sensitive.")]
+            )
+    return reasons
+
+
+def _is_judged(recipe: CleanRecipe, data: Mapping[str, Any]) -> bool:
     shape = shape_of(data)
-    assert shape is not None
-    prose = {*shape.needs, *(("input", "system") if shape.name == "alpaca" else ())}.difference(NOT_PROSE)
-    return {name: _normalise_prose(value) if name in prose else value for name, value in data.items()}
+    return recipe.rules != "auto" or (shape is not None and shape.name in TEXT_SHAPES)
 
 
-def _normalise_prose(value: Any) -> Any:
-    """A text; a list of tokens, none of which may vanish; or a list of messages, of which only the content is text."""
-    if isinstance(value, str):
-        return normalise(value)
-    if not isinstance(value, list):
-        return value
-    return [(normalise(item) or item) if isinstance(item, str) else _normalise_message(item) for item in value]
-
-
-def _normalise_message(message: Any) -> Any:
-    if not isinstance(message, dict):
-        return message
-    return {
-        name: normalise(value) if name in ("content", "value") and isinstance(value, str) else value
-        for name, value in message.items()
-    }
-
-
-def _reasons(
-    recipe: CleanRecipe, data: Mapping[str, Any], text: str, lang: str, hashes: U64, lengths: U32
-) -> list[Reason]:
-    """Every reason to drop a row, duplicates aside; the first is the one that is counted."""
-    if not text.strip():
-        return [Reason("empty", 0, 1)]
-    reasons = []
-    if recipe.languages and lang not in recipe.languages:
-        reasons.append(Reason("language", lang, recipe.lang))
-    shape = shape_of(data)
-    judged = recipe.rules == "on" or (recipe.rules == "auto" and shape is not None and shape.name in TEXT_SHAPES)
-    return reasons + (broken_rules(text, lang, hashes, lengths, recipe.english, recipe.chinese) if judged else [])
+def quality(rows: Measured) -> F32:
+    """How good each text looks (n,), 0 to 1: the mean of what the rules measure, each turned so that more is better."""
+    column = {name: rows.table[:, number] for number, name in enumerate(NAMES)}
+    better = [rows.scores, column["punctuated_lines"], column["alphabetic_words"]]
+    worse = [
+        column[name]
+        for name in ("duplicate_lines", "duplicate_5gram", "short_lines", "boilerplate_lines", "code_share")
+    ]
+    parts = np.stack([*better, *(1 - values for values in worse)])
+    with np.errstate(invalid="ignore"):
+        held = ~np.isnan(parts)
+    return np.asarray(np.where(held, parts, 0).sum(axis=0) / np.maximum(held.sum(axis=0), 1), np.float32)

@@ -1,52 +1,116 @@
-"""What `ptft clean --dry-run` says: the size of the work, and what the rules would drop of a sample."""
+"""What `ptft clean --dry-run` says: the size of the work, and what would go of a sample, with examples."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from ptft.core.contracts import Inputs, Plan
 from ptft.core.dedup import fingerprints
 from ptft.core.errors import InputError
-from ptft.core.minhash import scheme
-from ptft.core.sample import sampled
+from ptft.core.examples import row_text
+from ptft.core.progress import Progress, table_of
+from ptft.core.sample import Sample, sampled
 from ptft.core.workers import cores
-from ptft.stages.clean.items import expected_shape, read_items
-from ptft.stages.clean.judge import judge, problem_of
+from ptft.stages.clean import reapply
+from ptft.stages.clean.block import facts_of, scheme_of, sizes_of
+from ptft.stages.clean.edits import Editor
+from ptft.stages.clean.funnel import Funnel
+from ptft.stages.clean.items import TEXT, expected_shape, read_items
+from ptft.stages.clean.judge import Measured, judge, measured, problem_of
+from ptft.stages.clean.protect import protected
 from ptft.stages.clean.recipe import CleanRecipe
+from ptft.stages.clean.rules import Reason
+
+EXAMPLES = 2  # of each rule
+SHOWN_CHARACTERS = 80
 
 
-def planned(recipe: CleanRecipe, inputs: Inputs) -> Plan:
-    """Duplicates among rows are not estimated: a sample of a corpus holds almost none of them."""
+@dataclass(frozen=True)
+class _Look:
+    """A sample, measured. bytes_in: of each row's text before any edit."""
+
+    found: Measured
+    bytes_in: npt.NDArray[np.uint32]
+    lines: tuple[tuple[str, object], ...]
+    rows_in_all: int
+
+
+def planned(recipe: CleanRecipe, inputs: Inputs, progress: Progress) -> Plan:
+    """Duplicates are not estimated: a sample of a corpus holds almost none of them."""
     clock = time.monotonic()
-    sample = sampled(inputs.data, lambda source: read_items(recipe, [source]))
+    look = _earlier_rows(recipe, inputs) if recipe.reapply else _rows(recipe, inputs)
+    reasons = judge(recipe, look.found)
+    scheme = scheme_of(recipe)
+    if recipe.duplicates.enabled:
+        fingerprints(look.found.texts, scheme, look.found.tokens)
+    seconds = (time.monotonic() - clock) / max(1, len(reasons))
+    workers = recipe.workers or cores()
+    _show(look, reasons, progress)
+    gone = sum(1 for why in reasons if why)
+    return Plan(
+        (
+            *look.lines,
+            ("languages of the sample", _listed(look.found.languages)),
+            ("dropped of the sample, by rules", f"{gone:,} ({gone / max(1, len(reasons)):.1%})"),
+            ("duplicates", _found_by(recipe, scheme.bands, scheme.rows)),
+            ("augmentation", ", ".join(recipe.augment.kinds) or "none"),
+            ("workers", workers),
+            ("time", f"about {max(1, round(look.rows_in_all * seconds / workers)):,} s, augmentation aside"),
+        )
+    )
+
+
+def _rows(recipe: CleanRecipe, inputs: Inputs) -> _Look:
+    sample = sampled(inputs.data, lambda source: read_items(recipe, [source]), recipe.sample)
     if not sample.items:
         raise InputError("the input holds no rows", remedy="check that the files are not empty")
     expected = expected_shape(sample.items)
     rows = [row for row in sample.rows if problem_of(row, expected) is None]
-    judged = judge(recipe, rows)
-    options = recipe.duplicates
-    bands = scheme(options.shingle, options.permutations, options.threshold, recipe.seed)
-    fingerprints(judged.texts, bands, judged.tokens)
-    seconds = (time.monotonic() - clock) / len(sample.items)
-    workers = recipe.workers or cores()
-    dropped = [reasons[0].rule for reasons in judged.reasons if reasons]
-    return Plan(
-        (
-            ("files", sample.files),
-            ("bytes", sample.bytes),
-            ("rows", sample.in_all()),
-            ("shape", expected.name),
-            ("languages of the sample", _listed(judged.languages)),
-            ("sample", len(sample.items)),
-            ("rejected of the sample", len(sample.items) - len(rows)),
-            ("dropped of the sample, by rules", f"{len(dropped):,} ({_listed(dropped)})" if dropped else 0),
-            ("duplicates", _found_by(recipe, bands.bands, bands.rows)),
-            ("workers", workers),
-            ("time", f"about {max(1, round(sample.estimated_rows * seconds / workers)):,} s"),
-        )
-    )
+    words = tuple(source.path for source in inputs.rows.get("sensitive.files", ()))
+    evaluation = inputs.rows.get("protect.files", ())
+    found = measured(rows, recipe, Editor(recipe, words), protected(evaluation, recipe.protect) if evaluation else None)
+    return _Look(found, sizes_of(rows), _sample_lines(sample, expected.name, len(rows)), sample.estimated_rows)
+
+
+def _sample_lines(sample: Sample, shape: str, good: int) -> tuple[tuple[str, object], ...]:
+    return (
+        ("files", sample.files), ("bytes", sample.bytes), ("rows", sample.in_all()), ("shape", shape),
+        ("sample", len(sample.items)), ("rejected of the sample", len(sample.items) - good),
+    )  # fmt: skip
+
+
+def _earlier_rows(recipe: CleanRecipe, inputs: Inputs) -> _Look:
+    folder = inputs.folders["reapply"]
+    reapply.refuse_other_measures(recipe, folder)
+    block = next(reapply.blocks_of(folder, recipe.sample), None)
+    if block is None:
+        raise InputError("the earlier result holds no rows", where=str(folder), remedy="clean the input again")
+    lines = (("earlier result", str(folder)), ("shape", TEXT.name), ("sample", len(block.lines)))
+    bytes_in = np.asarray(block.signals.bytes_in, np.uint32)
+    return _Look(reapply.measured_of(block), bytes_in, lines, reapply.rows_in(folder))
+
+
+def _show(look: _Look, reasons: list[list[Reason]], progress: Progress) -> None:
+    """What would go, and the first few rows that each rule takes."""
+    funnel = Funnel()
+    first = [why[0].rule if why else "" for why in reasons]
+    funnel.add(first, facts_of(look.found, reasons, look.bytes_in))
+    if not funnel.rules():
+        return
+    progress.table(funnel.rule_table("would be dropped of the sample, by first reason"))
+    examples = []
+    for rule in funnel.rules():
+        for row in [number for number, name in enumerate(first) if name == rule][:EXAMPLES]:
+            why, data = reasons[row][0], look.found.data[row]
+            text = " ".join(row_text(data).split())[:SHOWN_CHARACTERS]
+            examples.append((rule, f"{why.value} ({why.limit})", data["id"], text))
+    progress.table(table_of("examples", ("rule", "value (limit)", "id", "text"), examples))
 
 
 def _listed(names: Iterable[str]) -> str:

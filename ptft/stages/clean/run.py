@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -13,39 +14,59 @@ import orjson
 from ptft.core.blocks import begin, cut, folder_of
 from ptft.core.contracts import Inputs, Output, Plan, Result
 from ptft.core.dedup import Store, components
-from ptft.core.errors import InputError
+from ptft.core.errors import InputError, UsageError
 from ptft.core.files import json_line
-from ptft.core.minhash import Scheme, scheme
-from ptft.core.progress import Progress, table_of
+from ptft.core.minhash import Scheme
+from ptft.core.progress import Progress
 from ptft.core.rows import Rejected, RejectLog, Row
 from ptft.core.workers import ordered_map
-from ptft.stages.clean.block import Block, Job, clean_block
-from ptft.stages.clean.items import peek, read_items
-from ptft.stages.clean.judge import TEXT_SHAPES
-from ptft.stages.clean.output import Tally, write_corpus
+from ptft.stages.clean import against, augmented, parts, reapply, report
+from ptft.stages.clean.block import Block, Job, clean_block, scheme_of
+from ptft.stages.clean.edits import TEXT_SHAPES
+from ptft.stages.clean.funnel import Funnel
+from ptft.stages.clean.items import TEXT, first_shape, read_items
+from ptft.stages.clean.output import Duplicate, Written, write_corpus
+from ptft.stages.clean.protect import protected
 from ptft.stages.clean.recipe import CleanRecipe
-from ptft.stages.clean.survivors import Repeat, repeats
+from ptft.stages.clean.survivors import repeats
 
 
 def run(recipe: CleanRecipe, inputs: Inputs, out: Output, progress: Progress) -> Result:
     """Clean the rows of `inputs.data` into `out.new`; finished blocks wait in `out.state` for a run that was interrupted."""
-    options = recipe.duplicates
-    bands = scheme(options.shingle, options.permutations, options.threshold, recipe.seed)
+    refuse_no_input(recipe, inputs)
+    augment = augmented.prepared(recipe, inputs)
+    bands = scheme_of(recipe)
     log = RejectLog(out.new / "rejected.jsonl", recipe.max_bad_rows)
-    folders = _clean_blocks(recipe, inputs, bands, out.state, log, progress)
+    folders = _measured_blocks(recipe, inputs, bands, out.state, log, progress)
     if not log.rows:
         raise InputError("the input holds no rows", remedy="check that the files are not empty")
     log.check()
-    gone = _duplicates(recipe, folders, bands, progress)
-    tally = write_corpus(folders, gone, out.new, recipe.output, options.threshold)
-    if not tally.kept:
-        raise InputError(f"every one of the rows is dropped: {tally.reasons()}", remedy=_REMEDY)
-    _report(tally, log, progress)
-    return Result({"rows_read": log.rows, "rows_rejected": log.bad, **tally.counts()})
+    store = Store(folders) if recipe.duplicates.enabled else None
+    gone = _duplicates(recipe, inputs, store, bands, folders, progress) if store else {}
+    funnel = Funnel(sampled=recipe.samples, rejected=log.bad)
+    with progress.step("writing", total=len(folders), unit="blocks") as step:
+        written = write_corpus(folders, gone, out.new, recipe.output, funnel, step)
+    if not written.kept:
+        raise InputError(f"every one of the rows is dropped: {_reasons(funnel)}", remedy=_REMEDY)
+    if store:
+        corpus = out.new / f"corpus.{recipe.output}"
+        against.save(out.new, corpus, written.kept, store, written.candidates, bands)
+    made = augmented.write(augment, recipe.seed, recipe.workers, out, progress)
+    report.write(out.new / "report.html", recipe, funnel)
+    _report(funnel, written, log, progress)
+    clusters = len({repeat.of for repeat in gone.values() if isinstance(repeat.of, int)})
+    counts = {
+        "rows_read": log.rows,
+        "rows_rejected": log.bad,
+        **funnel.counts(),
+        "duplicate_clusters": clusters,
+        **made,
+    }
+    return Result(counts)
 
 
 _REMEDY = (
-    "loosen the rule with --set, for example english.min_words=10 or chinese.min_characters=10, or use --rules off"
+    "loosen the rule with --set, for example gopher_quality.min_words=10 or fineweb2.min_words=10, or use --rules off"
 )
 
 
@@ -53,29 +74,53 @@ def plan(recipe: CleanRecipe, inputs: Inputs, progress: Progress) -> Plan:
     """What `run` would read and keep, judged on a sample."""
     from ptft.stages.clean.plan import planned
 
-    return planned(recipe, inputs)
+    refuse_no_input(recipe, inputs)
+    return planned(recipe, inputs, progress)
+
+
+def refuse_no_input(recipe: CleanRecipe, inputs: Inputs) -> None:
+    if bool(recipe.reapply) == bool(inputs.data):
+        what = "--reapply takes the rows of an earlier result, and an input is named too" if inputs.data else "no input"
+        raise UsageError(what, remedy="name what to read: ptft clean INPUT... -o DIR, or --reapply an earlier result")
 
 
 # ---------------------------------------------------------------- blocks
 
 
-def _clean_blocks(
+def _measured_blocks(
     recipe: CleanRecipe, inputs: Inputs, bands: Scheme, state: Path, log: RejectLog, progress: Progress
 ) -> list[Path]:
-    """Every block cleaned and committed, its rejected rows logged; the blocks' folders in order."""
-    items, expected = peek(read_items(recipe, inputs.data))
+    """Every block measured, judged and committed, its rejected rows logged; the blocks' folders in order."""
+    if recipe.reapply:
+        earlier = inputs.folders["reapply"]
+        reapply.refuse_other_measures(recipe, earlier)
+        job = Job(recipe, bands, TEXT, state)
+        blocks = reapply.blocks_of(earlier, begin(state, recipe.block_rows))
+        return _committed(partial(reapply.rejudge_block, job), blocks, recipe, state, log, progress, "judging again")
+    expected = first_shape(read_items(recipe, inputs.data))
     if expected.name not in TEXT_SHAPES and recipe.rules == "auto":
         progress.note(f"the rows are {expected.name}: strings are normalised and duplicates dropped, no quality rules")
-    work = partial(clean_block, Job(recipe, bands, expected, state))
-    blocks = cut(map(_packed, items), begin(state, recipe.block_rows))
-    pending = (Block(number, held) for number, held in blocks if not folder_of(state, number).exists())
-    folders: list[Path] = []
-    with progress.step("cleaning") as step:
-        for _ in itertools.chain(ordered_map(work, pending, recipe.workers), [None]):
-            while (folder := folder_of(state, len(folders))).exists():
-                step.advance(_log_block(folder, log))
-                folders.append(folder)
-    return folders
+    words = tuple(source.path for source in inputs.rows.get("sensitive.files", ()))
+    job = Job(
+        recipe,
+        bands,
+        expected,
+        state,
+        words,
+        _protects(recipe, inputs, state, progress),
+        recipe.duplicates.parts != "off",
+    )
+    if job.parts:
+        _find_parts(job, inputs, progress)
+    return _committed(
+        partial(clean_block, job), _blocks(recipe, inputs, state), recipe, state, log, progress, "cleaning"
+    )
+
+
+def _blocks(recipe: CleanRecipe, inputs: Inputs, state: Path) -> Iterator[Block]:
+    items = read_items(recipe, inputs.data)
+    for number, held in cut(map(_packed, items), begin(state, recipe.block_rows)):
+        yield Block(number, held)
 
 
 def _packed(item: Row | Rejected) -> tuple[tuple[bytes, str, int] | Rejected, int]:
@@ -84,6 +129,26 @@ def _packed(item: Row | Rejected) -> tuple[tuple[bytes, str, int] | Rejected, in
         return item, len(item.raw)
     line = json_line(item.data)
     return (line, item.source, item.line), len(line)
+
+
+def _committed(
+    work: Callable[[Any], int],
+    blocks: Iterable[Any],
+    recipe: CleanRecipe,
+    state: Path,
+    log: RejectLog,
+    progress: Progress,
+    name: str,
+) -> list[Path]:
+    """Do the blocks that no earlier try has finished; the folders of all."""
+    pending = (block for block in blocks if not folder_of(state, block.number).exists())
+    folders: list[Path] = []
+    with progress.step(name) as step:
+        for _ in itertools.chain(ordered_map(work, pending, recipe.workers), [None]):
+            while (folder := folder_of(state, len(folders))).exists():
+                step.advance(_log_block(folder, log))
+                folders.append(folder)
+    return folders
 
 
 def _log_block(folder: Path, log: RejectLog) -> int:
@@ -100,26 +165,79 @@ def _log_block(folder: Path, log: RejectLog) -> int:
     return good + len(rejected)
 
 
+def _protects(recipe: CleanRecipe, inputs: Inputs, state: Path, progress: Progress) -> bool:
+    """Keep the n-grams of the evaluation sets in the state, for every worker; whether there are any."""
+    sources = inputs.rows.get("protect.files", ())
+    if not sources:
+        return False
+    found = protected(sources, recipe.protect)
+    found.save(state)
+    if found.too_short:
+        progress.warn(
+            f"{found.too_short:,} evaluation texts have fewer than {recipe.protect.min_tokens} tokens: too short to look for"
+        )
+    return True
+
+
+def _find_parts(job: Job, inputs: Inputs, progress: Progress) -> None:
+    """Note in the state which lines or paragraphs of each block were seen before."""
+    recipe, state = job.recipe, parts.folder(job.state)
+    state.mkdir(exist_ok=True)
+    pending = (block for block in _blocks(recipe, inputs, state) if not folder_of(state, block.number).exists())
+    with progress.step(f"{recipe.duplicates.parts} seen before", unit="blocks") as step:
+        for _ in ordered_map(partial(parts.hash_block, job), pending, recipe.workers):
+            step.advance()
+    blocks = sum(1 for path in state.iterdir() if path.is_dir())
+    count = parts.mark_repeats(job.state, blocks, recipe.duplicates.scope)
+    progress.note(f"{count:,} {recipe.duplicates.parts} were seen before and go")
+
+
 # ---------------------------------------------------------------- duplicates and the report
 
 
-def _duplicates(recipe: CleanRecipe, folders: Sequence[Path], bands: Scheme, progress: Progress) -> dict[int, Repeat]:
+def _duplicates(
+    recipe: CleanRecipe, inputs: Inputs, store: Store, bands: Scheme, folders: Sequence[Path], progress: Progress
+) -> dict[int, Duplicate]:
     options = recipe.duplicates
-    if not options.enabled:
-        return {}
-    store = Store(folders)
+    gone: dict[int, Duplicate] = {}
+    sources = inputs.rows.get("duplicates.against", ())
+    if sources:
+        with progress.step("duplicates of earlier results", total=1, unit="index") as step:
+            earlier, remade = against.repeats_of_earlier(recipe, store, sources, bands)
+            step.advance()
+        for path in remade:
+            progress.note(f"{path} has no index made with these settings: its rows were fingerprinted anew")
+        gone = {
+            row: Duplicate("earlier_duplicate", found.similarity, options.threshold, found.of, found.place)
+            for row, found in earlier.items()
+        }
     with progress.step("near-duplicates", total=bands.bands, unit="bands") as step:
         roots = components(store, bands.bands, options.threshold, step.advance)
-    return repeats(store, roots, options.threshold, options.keep)
+    for row, repeat in repeats(store, roots, options.threshold, _rank(recipe, store, folders), frozenset(gone)).items():
+        rule = "exact_duplicate" if repeat.exact else "near_duplicate"
+        gone[row] = Duplicate(rule, repeat.similarity, options.threshold, repeat.of, cluster_size=repeat.cluster_size)
+    return gone
 
 
-def _report(tally: Tally, log: RejectLog, progress: Progress) -> None:
+def _rank(recipe: CleanRecipe, store: Store, folders: Sequence[Path]) -> list[Any]:
+    keep = recipe.duplicates.keep
+    if keep == "first":
+        return []
+    if keep == "longest":
+        return [store.sizes()]
+    facts = [np.load(folder / "facts.npy") for folder in folders]
+    return [np.concatenate([part["quality"][~part["dropped"]] for part in facts]), store.sizes()]
+
+
+def _reasons(funnel: Funnel) -> str:
+    return ", ".join(f"{rule} {count:,}" for rule, count in funnel.counts()["dropped_by_reason"].items())
+
+
+def _report(funnel: Funnel, written: Written, log: RejectLog, progress: Progress) -> None:
     if log.bad:
         progress.warn(f"{log.bad:,} of {log.rows:,} rows cannot be used: see rejected.jsonl")
-    if tally.same_ids:
-        progress.warn(f"{tally.same_ids:,} kept rows have an id that another kept row has too; all are kept")
-    if tally.dropped:
-        rows = [(rule, count, f"{count / (tally.kept + tally.dropped):.1%}") for rule, count in tally.by_reason()]
-        progress.table(
-            table_of("dropped, by first reason (all reasons are in dropped.jsonl)", ("rule", "rows", "share"), rows)
-        )
+    if written.same_ids:
+        progress.warn(f"{written.same_ids:,} kept rows have an id that another kept row has too; all are kept")
+    if funnel.rules():
+        progress.table(funnel.step_table())
+        progress.table(funnel.rule_table())

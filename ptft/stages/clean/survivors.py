@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from ptft.core.dedup import Store, first_of_equal
 from ptft.core.minhash import I64
@@ -24,16 +24,25 @@ class Repeat:
     cluster_size: int
 
 
-def repeats(store: Store, roots: I64, threshold: float, keep: Literal["first", "longest"]) -> dict[int, Repeat]:
-    """The rows to drop. Each is at least `threshold` similar to the row that stays for it.
+def repeats(
+    store: Store,
+    roots: I64,
+    threshold: float,
+    rank: Sequence[npt.NDArray[np.generic]] = (),
+    without: Set[int] = frozenset(),
+) -> dict[int, Repeat]:
+    """The rows to drop. Each is at least `threshold` similar to the row that stays for it. without: rows that are gone already.
+
+    rank: arrays (n,) by which a cluster's rows are compared, the first decides; the greatest stays, of equals the first row.
 
     Components are chains: their ends may be far apart. So one row is kept, the rows similar to that very row go, and what
     is left of the component does the same again.
     """
-    first, sizes = first_of_equal(store), store.sizes()
+    first = first_of_equal(store)
     found: dict[int, Repeat] = {}
-    for members in _components(roots):
-        left = sorted(members, key=lambda row: (-int(sizes[row]), row)) if keep == "longest" else members
+    for component in _components(roots):
+        members = [row for row in component if row not in without] if without else component
+        left = sorted(members, key=lambda row: tuple(values[row] for values in rank), reverse=True) if rank else members
         for _ in range(ROUNDS):
             if len(left) < 2:
                 break

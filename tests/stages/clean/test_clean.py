@@ -24,40 +24,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from cleaning import clean, files_of, plan, rows_of, write_rows
 from documents import chinese, documents, english
 
-from ptft.core.contracts import Plan
 from ptft.core.errors import InputError, PtftError, RecipeError, RunError
+from ptft.core.minhash import tokenise
 from ptft.core.progress import Silent
-from ptft.core.recipes import resolve
-from ptft.core.record import RunRecord
-from ptft.runner import Request, execute
-from ptft.stages.clean.recipe import STAGE, CleanRecipe
 
+ALWAYS = ("index/exact.u64", "index/index.json", "index/keys.u32", "report.html", "signals.parquet")
 SIDE = ("rejected.jsonl", "dropped.jsonl")
-
-
-def clean(
-    out: Path, *inputs: Path, progress: Silent | None = None, sets: Sequence[str] = (), **flags: Any
-) -> RunRecord:
-    recipe = resolve(CleanRecipe, "clean", flags={"workers": "1", **flags}, sets=sets)
-    request = Request(STAGE, recipe, {"data": tuple(map(str, inputs))}, ("ptft", "clean"), out)
-    record = execute(request, progress or Silent()).record
-    assert record is not None
-    return record
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    return path
-
-
-def files_of(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in out.iterdir() if path.name != "run.json"}
 
 
 # ---------------------------------------------------------------- what it does
@@ -67,11 +42,15 @@ def test_good_documents_stay_as_they_are(tmp_path: Path) -> None:
     rows = [{**row, "source": {"url": number}} for number, row in enumerate(documents(40))]
     record = clean(tmp_path / "out", write_rows(tmp_path / "in.jsonl", rows))
     assert rows_of(tmp_path / "out/corpus.jsonl") == rows
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["corpus.jsonl", "run.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "corpus.jsonl", "index", "report.html", "run.json", "signals.parquet",
+    ]  # fmt: skip
     size = sum(len(row["text"].encode()) for row in rows)
+    tokens = len(tokenise([row["text"] for row in rows]).hashes)
     assert record.counts == {
         "rows_read": 40, "rows_rejected": 0, "kept": 40, "dropped": 0, "dropped_by_reason": {},
-        "by_language": {"en": 20, "zh": 20}, "bytes_in": size, "bytes_out": size, "duplicate_clusters": 0,
+        "by_language": {"en": 20, "zh": 20}, "bytes_in": size, "bytes_out": size, "duplicate_clusters": 0, "edits": {},
+        "tokens_out": tokens, "funnel": [{"step": "read", "documents": 40, "bytes": size, "tokens": tokens, "dropped": 0}],
     }  # fmt: skip
 
 
@@ -88,8 +67,12 @@ def test_every_reason_is_listed_and_the_first_counted(tmp_path: Path) -> None:
     (dropped,) = rows_of(tmp_path / "out/dropped.jsonl")
     reasons = {reason["rule"]: (reason["value"], reason["limit"]) for reason in dropped["reasons"]}
     assert dropped["text"] == bad["text"]
-    assert reasons["min_words"] == (7, 50)
-    assert {"min_mean_word_length", "max_symbols_per_word", "min_alphabetic_words"} <= reasons.keys()
+    assert reasons["gopher_quality.min_words"] == (7, 50)
+    assert {
+        "gopher_quality.min_mean_word_length",
+        "gopher_quality.max_symbols_per_word",
+        "gopher_quality.min_alphabetic_words",
+    } <= reasons.keys()
     assert record.counts["dropped_by_reason"] == {dropped["reasons"][0]["rule"]: 1}
 
 
@@ -107,7 +90,7 @@ def test_text_field_and_columns(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "in.jsonl", rows)
     clean(tmp_path / "flag", path, text_field="body")
     clean(tmp_path / "set", path, sets=["columns.text=body"])
-    assert files_of(tmp_path / "flag") == files_of(tmp_path / "set")
+    assert (tmp_path / "flag/corpus.jsonl").read_bytes() == (tmp_path / "set/corpus.jsonl").read_bytes()
     assert rows_of(tmp_path / "flag/corpus.jsonl") == documents(4)
     with pytest.raises(InputError, match=r"no field 'text'; the row has 'id', 'body'"):
         clean(tmp_path / "wrong", path)
@@ -125,7 +108,7 @@ def test_outputs_read_as_inputs_and_are_stable(tmp_path: Path, output: str) -> N
 
 def test_nothing_kept_is_an_error_with_the_reasons(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "in.jsonl", [{"text": "too short"}, {"text": "太短"}])
-    with pytest.raises(InputError, match="min_characters 1, min_words 1") as caught:
+    with pytest.raises(InputError, match=r"fineweb2.min_words 1, gopher_quality.min_words 1") as caught:
         clean(tmp_path / "out", path)
     assert "--rules off" in caught.value.remedy
     assert clean(tmp_path / "out", path, rules="off").counts["kept"] == 2
@@ -157,7 +140,7 @@ def test_examples_get_no_quality_rules(tmp_path: Path) -> None:
         return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
     rows = [
-        {"id": "1", "messages": turns("Hi\u200b  there", "Hello."), "lang": "en  "},
+        {"id": "1", "messages": turns("Hi\u200b  there", "Hello."), "lang": "en  ", "cluster_size": 2},
         {"id": "2", "messages": turns("你好", "你好！")},
         {"id": "3", "messages": turns("hi there", "hello")},
         {"id": "4", "messages": [{"role": "robot", "content": "x"}]},
@@ -168,7 +151,7 @@ def test_examples_get_no_quality_rules(tmp_path: Path) -> None:
     )
     kept = rows_of(tmp_path / "out/corpus.jsonl")
     assert [row["id"] for row in kept] == ["1", "2"]
-    assert kept[0] == {"id": "1", "messages": turns("Hi there", "Hello."), "lang": "en  "}
+    assert kept[0] == {"id": "1", "messages": turns("Hi there", "Hello."), "lang": "en  ", "cluster_size": 2}
     assert record.counts["dropped_by_reason"] == {"near_duplicate": 1}
     assert "robot" in rows_of(tmp_path / "out/rejected.jsonl")[0]["reason"]
     assert "messages" in progress.notes[0]
@@ -298,7 +281,7 @@ def test_blocks_and_workers_change_nothing(tmp_path: Path) -> None:
     sets = ["max_bad_rows=0.1"]
     clean(tmp_path / "one", folder, sets=sets)
     wanted = files_of(tmp_path / "one")
-    assert set(wanted) == {"corpus.jsonl", "dropped.jsonl", "rejected.jsonl"}
+    assert set(wanted) == {"corpus.jsonl", "dropped.jsonl", "rejected.jsonl", *ALWAYS}
     assert [row["line"] for row in rows_of(tmp_path / "one/rejected.jsonl")] == [52, 1, len(MIXED) - 70]
     for workers, block in ((1, 7), (2, 60), (4, 9)):
         out = tmp_path / f"{workers}-{block}"
@@ -449,7 +432,7 @@ def table(rows: Sequence[dict[str, Any]], form: str) -> bytes:
 
 def as_file(row: dict[str, Any], form: str) -> bytes:
     if form == "html":
-        body = "".join(f"<p>{line}</p>" for line in row["text"].split("\n"))
+        body = "<p>" + "<br>".join(row["text"].split("\n")) + "</p>"
         return f"<html><head><title>no</title></head><body>{body}</body></html>".encode()
     return row["text"].encode()
 
@@ -468,7 +451,7 @@ def test_every_form_gives_the_same_corpus(tmp_path: Path, form: str, suffix: str
     record = clean(tmp_path / "out", folder)
     kept = [{"id": row["id"].split(".")[0], "text": row["text"]} for row in rows_of(tmp_path / "out/corpus.jsonl")]
     assert kept == documents(7)
-    assert record.counts["dropped_by_reason"] == {"exact_duplicate": 1, "min_words": 1}
+    assert record.counts["dropped_by_reason"] == {"exact_duplicate": 1, "gopher_quality.min_words": 1}
 
 
 # ---------------------------------------------------------------- broken input, through the real command line
@@ -554,7 +537,8 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     record = orjson.loads(done.stdout)
     assert record["counts"]["kept"] == 60
-    assert {entry["path"]: entry["rows"] for entry in record["outputs"]} == {"corpus.jsonl": 60, "dropped.jsonl": 30}
+    rows = {entry["path"]: entry["rows"] for entry in record["outputs"] if entry["rows"]}
+    assert rows == {"corpus.jsonl": 60, "dropped.jsonl": 30}
     assert "near_duplicate" in done.stderr
     again = ptft(path, "-o", out, "--rules", "off")
     assert again.returncode == 0 and "up to date" in again.stderr and again.stdout == f"{out}\n"
@@ -565,21 +549,17 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert (tmp_path / "piped/corpus.jsonl").read_bytes() == (out / "corpus.jsonl").read_bytes()
 
 
-def planned(*inputs: Path, **flags: Any) -> dict[str, object]:
-    recipe = resolve(CleanRecipe, "clean", flags=flags)
-    request = Request(STAGE, recipe, {"data": tuple(map(str, inputs))}, ("ptft",), dry_run=True)
-    plan = execute(request, Silent()).plan
-    assert isinstance(plan, Plan)
-    return dict(plan.lines)
-
-
 def test_a_dry_run_says_what_would_be_dropped_and_writes_nothing(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "in.jsonl", [*documents(20), {"text": "short"}, {"id": "none"}])
     before = set(tmp_path.rglob("*"))
-    plan = planned(path)
-    assert plan["rows"] == "22" and plan["rejected of the sample"] == 1
-    assert plan["dropped of the sample, by rules"] == "1 (min_words 1)"
-    assert plan["languages of the sample"] == "en 11, zh 10"
+    progress = Silent()
+    lines = dict(plan(path, progress=progress).lines)
+    assert lines["rows"] == "22" and lines["rejected of the sample"] == 1
+    assert lines["dropped of the sample, by rules"] == "1 (4.8%)"
+    assert lines["languages of the sample"] == "en 11, zh 10"
+    dropped, examples = progress.tables
+    assert dropped.rows == (("gopher_quality.min_words", "1", "4.8%", "1", "0"),)
+    assert examples.rows == (("gopher_quality.min_words", "1 (50)", "in.jsonl:21", "short"),)
     assert set(tmp_path.rglob("*")) == before
 
 
@@ -588,7 +568,7 @@ def test_a_dry_run_estimates_the_rows(tmp_path: Path, name: str) -> None:
     _, form, *suffix = name.split(".")
     content = table(documents(3000), form)
     (tmp_path / name).write_bytes(COMPRESS["." + suffix[0] if suffix else ""](content))
-    words = str(planned(tmp_path / name)["rows"])
+    words = str(dict(plan(tmp_path / name).lines)["rows"])
     assert words.startswith("about ")
     assert 2000 <= int(words.removeprefix("about ").replace(",", "")) <= 4500
 
@@ -597,5 +577,5 @@ def test_state_does_not_outlive_the_run(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "in.jsonl", documents(4))
     clean(tmp_path / "out", path)
     names = list(itertools.chain.from_iterable(files for _, _, files in os.walk(tmp_path / "out")))
-    assert sorted(names) == ["corpus.jsonl", "run.json"]
+    assert sorted(names) == sorted(["corpus.jsonl", "run.json", *(Path(name).name for name in ALWAYS)])
     shutil.rmtree(tmp_path / "out")
