@@ -25,6 +25,7 @@ def begin(state: Path, block_rows: int) -> int:
     """Clear what a killed process was writing; return the rows a block has in this state, which an earlier try decided."""
     for part in state.glob(".block-*"):
         shutil.rmtree(part, ignore_errors=True)
+    state.mkdir(parents=True, exist_ok=True)
     settings = state / "blocks.json"
     if not settings.exists():
         write_json(settings, block_rows)

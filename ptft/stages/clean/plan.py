@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,8 +28,7 @@ from ptft.stages.clean.protect import protected
 from ptft.stages.clean.recipe import CleanRecipe
 from ptft.stages.clean.rules import Reason
 
-EXAMPLES = 2  # of each rule
-SHOWN_CHARACTERS = 80
+SHOWN_COLUMNS = 72  # of an example's text; a Han character takes two
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _earlier_rows(recipe: CleanRecipe, inputs: Inputs) -> _Look:
 
 
 def _show(look: _Look, reasons: list[list[Reason]], progress: Progress) -> None:
-    """What would go, and the first few rows that each rule takes."""
+    """What would go, and the first row that each rule takes."""
     funnel = Funnel()
     first = [why[0].rule if why else "" for why in reasons]
     funnel.add(first, facts_of(look.found, reasons, look.bytes_in))
@@ -106,11 +106,19 @@ def _show(look: _Look, reasons: list[list[Reason]], progress: Progress) -> None:
     progress.table(funnel.rule_table("would be dropped of the sample, by first reason"))
     examples = []
     for rule in funnel.rules():
-        for row in [number for number, name in enumerate(first) if name == rule][:EXAMPLES]:
-            why, data = reasons[row][0], look.found.data[row]
-            text = " ".join(row_text(data).split())[:SHOWN_CHARACTERS]
-            examples.append((rule, f"{why.value} ({why.limit})", data["id"], text))
-    progress.table(table_of("examples", ("rule", "value (limit)", "id", "text"), examples))
+        row = first.index(rule)
+        why, data = reasons[row][0], look.found.data[row]
+        examples.append((rule, f"{why.value} ({why.limit})", data["id"], _shortened(row_text(data))))
+    progress.table(table_of("an example of each", ("rule", "value (limit)", "id", "text"), examples))
+
+
+def _shortened(text: str) -> str:
+    columns = 0
+    for end, char in enumerate(text[:SHOWN_COLUMNS]):
+        columns += 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        if columns > SHOWN_COLUMNS:
+            return " ".join(text[:end].split())
+    return " ".join(text[:SHOWN_COLUMNS].split())
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def run(recipe: CleanRecipe, inputs: Inputs, out: Output, progress: Progress) ->
     augment = augmented.prepared(recipe, inputs)
     bands = scheme_of(recipe)
     log = RejectLog(out.new / "rejected.jsonl", recipe.max_bad_rows)
-    folders = _measured_blocks(recipe, inputs, bands, out.state, log, progress)
+    rows = begin(out.state, recipe.block_rows)
+    folders = _measured_blocks(_Work(recipe, inputs, bands, out.state, rows, log, progress))
     if not log.rows:
         raise InputError("the input holds no rows", remedy="check that the files are not empty")
     log.check()
@@ -87,40 +89,47 @@ def refuse_no_input(recipe: CleanRecipe, inputs: Inputs) -> None:
 # ---------------------------------------------------------------- blocks
 
 
-def _measured_blocks(
-    recipe: CleanRecipe, inputs: Inputs, bands: Scheme, state: Path, log: RejectLog, progress: Progress
-) -> list[Path]:
+@dataclass(frozen=True)
+class _Work:
+    """What every step of a run has at hand. rows: of a block, in this state."""
+
+    recipe: CleanRecipe
+    inputs: Inputs
+    bands: Scheme
+    state: Path
+    rows: int
+    log: RejectLog
+    progress: Progress
+
+    def blocks(self) -> Iterator[Block]:
+        items = read_items(self.recipe, self.inputs.data)
+        return itertools.starmap(Block, cut(map(_packed, items), self.rows))
+
+
+def _measured_blocks(work: _Work) -> list[Path]:
     """Every block measured, judged and committed, its rejected rows logged; the blocks' folders in order."""
-    if recipe.reapply:
-        earlier = inputs.folders["reapply"]
-        reapply.refuse_other_measures(recipe, earlier)
-        job = Job(recipe, bands, TEXT, state)
-        blocks = reapply.blocks_of(earlier, begin(state, recipe.block_rows))
-        return _committed(partial(reapply.rejudge_block, job), blocks, recipe, state, log, progress, "judging again")
+    return _judged_again(work) if work.recipe.reapply else _cleaned(work)
+
+
+def _judged_again(work: _Work) -> list[Path]:
+    earlier = work.inputs.folders["reapply"]
+    reapply.refuse_other_measures(work.recipe, earlier)
+    job = Job(work.recipe, work.bands, TEXT, work.state)
+    return _committed(work, partial(reapply.rejudge_block, job), reapply.blocks_of(earlier, work.rows), "judging again")
+
+
+def _cleaned(work: _Work) -> list[Path]:
+    recipe, inputs = work.recipe, work.inputs
     expected = first_shape(read_items(recipe, inputs.data))
     if expected.name not in TEXT_SHAPES and recipe.rules == "auto":
-        progress.note(f"the rows are {expected.name}: strings are normalised and duplicates dropped, no quality rules")
+        work.progress.note(
+            f"the rows are {expected.name}: strings are normalised and duplicates dropped, no quality rules"
+        )
     words = tuple(source.path for source in inputs.rows.get("sensitive.files", ()))
-    job = Job(
-        recipe,
-        bands,
-        expected,
-        state,
-        words,
-        _protects(recipe, inputs, state, progress),
-        recipe.duplicates.parts != "off",
-    )
+    job = Job(recipe, work.bands, expected, work.state, words, _protects(work), recipe.duplicates.parts != "off")
     if job.parts:
-        _find_parts(job, inputs, progress)
-    return _committed(
-        partial(clean_block, job), _blocks(recipe, inputs, state), recipe, state, log, progress, "cleaning"
-    )
-
-
-def _blocks(recipe: CleanRecipe, inputs: Inputs, state: Path) -> Iterator[Block]:
-    items = read_items(recipe, inputs.data)
-    for number, held in cut(map(_packed, items), begin(state, recipe.block_rows)):
-        yield Block(number, held)
+        _find_parts(work, job)
+    return _committed(work, partial(clean_block, job), work.blocks(), "cleaning")
 
 
 def _packed(item: Row | Rejected) -> tuple[tuple[bytes, str, int] | Rejected, int]:
@@ -131,22 +140,14 @@ def _packed(item: Row | Rejected) -> tuple[tuple[bytes, str, int] | Rejected, in
     return (line, item.source, item.line), len(line)
 
 
-def _committed(
-    work: Callable[[Any], int],
-    blocks: Iterable[Any],
-    recipe: CleanRecipe,
-    state: Path,
-    log: RejectLog,
-    progress: Progress,
-    name: str,
-) -> list[Path]:
+def _committed(work: _Work, function: Callable[[Any], int], blocks: Iterable[Any], name: str) -> list[Path]:
     """Do the blocks that no earlier try has finished; the folders of all."""
-    pending = (block for block in blocks if not folder_of(state, block.number).exists())
+    pending = (block for block in blocks if not folder_of(work.state, block.number).exists())
     folders: list[Path] = []
-    with progress.step(name) as step:
-        for _ in itertools.chain(ordered_map(work, pending, recipe.workers), [None]):
-            while (folder := folder_of(state, len(folders))).exists():
-                step.advance(_log_block(folder, log))
+    with work.progress.step(name) as step:
+        for _ in itertools.chain(ordered_map(function, pending, work.recipe.workers), [None]):
+            while (folder := folder_of(work.state, len(folders))).exists():
+                step.advance(_log_block(folder, work.log))
                 folders.append(folder)
     return folders
 
@@ -165,31 +166,30 @@ def _log_block(folder: Path, log: RejectLog) -> int:
     return good + len(rejected)
 
 
-def _protects(recipe: CleanRecipe, inputs: Inputs, state: Path, progress: Progress) -> bool:
+def _protects(work: _Work) -> bool:
     """Keep the n-grams of the evaluation sets in the state, for every worker; whether there are any."""
-    sources = inputs.rows.get("protect.files", ())
+    sources, options = work.inputs.rows.get("protect.files", ()), work.recipe.protect
     if not sources:
         return False
-    found = protected(sources, recipe.protect)
-    found.save(state)
+    found = protected(sources, options)
+    found.save(work.state)
     if found.too_short:
-        progress.warn(
-            f"{found.too_short:,} evaluation texts have fewer than {recipe.protect.min_tokens} tokens: too short to look for"
-        )
+        short = f"{found.too_short:,} evaluation texts have fewer than {options.min_tokens} tokens"
+        work.progress.warn(f"{short}: too short to look for")
     return True
 
 
-def _find_parts(job: Job, inputs: Inputs, progress: Progress) -> None:
+def _find_parts(work: _Work, job: Job) -> None:
     """Note in the state which lines or paragraphs of each block were seen before."""
-    recipe, state = job.recipe, parts.folder(job.state)
-    state.mkdir(exist_ok=True)
-    pending = (block for block in _blocks(recipe, inputs, state) if not folder_of(state, block.number).exists())
-    with progress.step(f"{recipe.duplicates.parts} seen before", unit="blocks") as step:
-        for _ in ordered_map(partial(parts.hash_block, job), pending, recipe.workers):
+    options, state = work.recipe.duplicates, parts.folder(work.state)
+    begin(state, work.rows)
+    pending = (block for block in work.blocks() if not folder_of(state, block.number).exists())
+    with work.progress.step(f"{options.parts} seen before", unit="blocks") as step:
+        for _ in ordered_map(partial(parts.hash_block, job), pending, work.recipe.workers):
             step.advance()
     blocks = sum(1 for path in state.iterdir() if path.is_dir())
-    count = parts.mark_repeats(job.state, blocks, recipe.duplicates.scope)
-    progress.note(f"{count:,} {recipe.duplicates.parts} were seen before and go")
+    count = parts.mark_repeats(work.state, blocks, options.scope)
+    work.progress.note(f"{count:,} {options.parts} were seen before and go")
 
 
 # ---------------------------------------------------------------- duplicates and the report

@@ -143,7 +143,10 @@ class _Part:
         return found
 
     def _of_chinese_words(self) -> dict[str, npt.NDArray[np.generic]]:
-        """As FineWeb-2 counts: lengths without words that are all punctuation, shares of all words."""
+        """As FineWeb-2 counts: newlines and symbols by all of jieba's words, punctuation marks among them; the rest without.
+
+        Shares of words with a letter are taken without marks too, as in English: with them, classical poems are dropped.
+        """
         words, bounds = self._segments
         stop_words = LEXICON.look_up(sorted(CHINESE_STOP_WORDS)).ids.tolist()
         count = np.maximum(np.diff(bounds), 1)
@@ -153,7 +156,7 @@ class _Part:
             "mean_word_length": _sums(np.where(words.kinds & PLAIN != 0, words.lengths, 0), bounds)
             / np.maximum(plain, 1),
             "symbols_per_word": self._symbols / count,
-            "alphabetic_words": _sums(words.kinds & LETTERED != 0, bounds) / count,
+            "alphabetic_words": _sums(words.kinds & LETTERED != 0, bounds) / np.maximum(plain, 1),
             "stop_words": np.sum([_sums(words.ids == word, bounds) > 0 for word in stop_words], axis=0),
             "newlines_per_word": self._newlines / count,
         }
