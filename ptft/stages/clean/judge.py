@@ -17,7 +17,7 @@ from ptft.stages.clean.edits import TEXT_SHAPES, Editor, Edits
 from ptft.stages.clean.protect import Protected, cut
 from ptft.stages.clean.recipe import CleanRecipe
 from ptft.stages.clean.rules import Reason, broken_rules, rules_of
-from ptft.stages.clean.signals.measure import F32, NAMES, SENSITIVE, measure
+from ptft.stages.clean.signals.measure import F32, NAMES, SENSITIVE, measure, unmeasured
 
 ACCEPTED_SHAPES = tuple(shape for shape in SHAPES if shape.name != "prediction")
 
@@ -69,7 +69,7 @@ def measured(
         texts = [row_text(item) for item in data]
         tokens = tokenise(texts)
     languages, scores = identify(texts)
-    table = measure(texts, languages, tokens)
+    table = measure(texts, languages, tokens) if recipe.measures else unmeasured(len(texts))
     if recipe.word_lists:
         table[:, NAMES.index(SENSITIVE)] = sensitive
     return Measured(data, texts, tokens, languages, scores, table, names, edits.counts)

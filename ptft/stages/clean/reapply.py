@@ -59,6 +59,9 @@ def refuse_other_measures(recipe: CleanRecipe, folder: Path) -> None:
     rules = str(made.recipe.get("rules", "auto"))
     if "c4" in recipe.rule_sets and "c4" not in (RULES[rules] if rules in RULES else listed(rules)):
         problems.append("c4 drops lines, and it was not among the rules there")
+    keep = made.recipe.get("duplicates", {}).get("keep")
+    if recipe.measures and rules == "off" and keep != "best":
+        problems.append("nothing was measured there, as rules was off")
     if problems:
         remedy = "clean the input again; --reapply only holds what was measured to other limits"
         raise UsageError("; ".join(problems), where=str(folder), remedy=remedy)

@@ -255,6 +255,11 @@ class CleanRecipe(Recipe):
         return (*(name for name in RULE_SETS if name in named), *blocked)
 
     @property
+    def measures(self) -> bool:
+        """Whether anything needs what the rules measure."""
+        return bool(self.rule_sets) or self.duplicates.keep == "best"
+
+    @property
     def word_lists(self) -> bool:
         return bool(self.sensitive.lists or self.sensitive.files)
 

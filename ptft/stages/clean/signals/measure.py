@@ -42,7 +42,7 @@ UNSPACED = (*CHINESE, "ja", "th", "lo", "km", "my", "bo", "dz")  # languages wri
 
 def measure(texts: Sequence[str], languages: Sequence[str], tokens: Tokens) -> F32:
     """The measures of n texts (n, len(NAMES)); NaN where one does not apply. tokens: of the same texts."""
-    table = np.full((len(texts), len(NAMES)), np.nan, np.float32)
+    table = unmeasured(len(texts))
     for chunk in _chunks(texts):
         some = [texts[number] for number in chunk]
         part = _Part(Characters.of(some), some, [languages[number] for number in chunk], tokens.take(chunk))
@@ -51,6 +51,11 @@ def measure(texts: Sequence[str], languages: Sequence[str], tokens: Tokens) -> F
         first = _COLUMN[noise.NAMES[0]]
         table[chunk[0] : chunk[-1] + 1, first : first + len(noise.NAMES)] = noise.measure(some)
     return table
+
+
+def unmeasured(texts: int) -> F32:
+    """The table of texts of which nothing is known."""
+    return np.full((texts, len(NAMES)), np.nan, np.float32)
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[list[int]]:
