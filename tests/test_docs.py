@@ -12,6 +12,8 @@ from ptft.core.recipes import knobs
 
 ROOT = Path(__file__).parent.parent
 READMES = [ROOT / "README.md", ROOT / "docs" / "README.zh.md"]
+PAIRS = [READMES, [ROOT / "docs" / "clean.md", ROOT / "docs" / "clean.zh.md"]]  # English and Chinese
+PAGES = [page for pair in PAIRS for page in pair]
 FLAGS = {
     part
     for stage in STAGES
@@ -30,16 +32,26 @@ def test_every_stage_is_explained(readme):
     assert "make demo" in text and "make test" in text
 
 
-@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
-def test_every_option_named_exists(readme):
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", readme.read_text(encoding="utf-8")))
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_option_and_knob_named_exists(page):
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
     assert named <= FLAGS | COMMON, named - FLAGS - COMMON
+    known = {leaf.name for stage in STAGES for leaf in knobs(stage.recipe)}
+    for name in re.findall(r"--set ([a-z_.]+[0-9a-z_]*)=", text) + re.findall(r"`([a-z_0-9]+\.[a-z_0-9]+)`", text):
+        assert name in known or name.endswith((".jsonl", ".html", ".json", ".parquet")), name
 
 
-def test_both_readmes_show_the_same_commands_and_figures():
-    blocks = [re.findall(r"```\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL) for readme in READMES]
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0].name)
+def test_both_languages_show_the_same_commands_and_figures(pair):
+    blocks = [re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL) for page in pair]
     shown = [
-        [line for block in found for line in block.splitlines() if line.startswith("$ ") or re.search(r"\d{3}", line)]
+        [
+            re.sub(r" +#.*", "", line)
+            for block in found
+            for line in block.splitlines()
+            if line.startswith(("$ ", "ptft ")) or re.search(r"\d{3}", line)
+        ]
         for found in blocks
     ]
     assert shown[0] == shown[1]
@@ -60,7 +72,7 @@ def test_the_readmes_commands_are_the_makefiles():
 
 
 @pytest.mark.parametrize(
-    "page", [*READMES, ROOT / "docs" / "decisions.md", ROOT / "docs" / "log.md"], ids=lambda path: path.name
+    "page", [*PAGES, ROOT / "docs" / "decisions.md", ROOT / "docs" / "log.md"], ids=lambda path: path.name
 )
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
