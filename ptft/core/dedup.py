@@ -5,10 +5,14 @@ What stays in memory is a few numbers a row: 2 million rows need about 200 MB, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import xxhash
@@ -18,6 +22,8 @@ from ptft.core.minhash import I64, U32, U64, Scheme, Tokens, band_keys, jaccard,
 ALL_COMPARED = 16  # rows of a bucket that are compared with all earlier ones
 LEADERS = 32  # beyond those, a bucket's rows are compared with at most this many: linear, however large the bucket
 CACHED_SHINGLES = 1 << 14  # a longer row is read again each time it is compared
+COMPARED_SHINGLES = 1 << 16  # shingles of pairs that are compared at a time
+BUCKETS = 4096  # whose first comparisons are done together
 FAILED_KEPT = 1 << 20  # pairs remembered as not similar, so that no later band compares them again
 
 
@@ -60,7 +66,9 @@ class Store:
         self.blocks = offsets([len(count) for count in counts])  # the first row of each block
         self._within = np.concatenate([offsets(count)[:-1] for count in counts]) if counts else np.empty(0, np.int64)
         self._counts = np.concatenate(counts) if counts else np.empty(0, np.uint32)
+        self._blocks = self.blocks.tolist()
         self._small = lru_cache(1024)(self._read)
+        self._file = lru_cache(64)(self._opened)  # a file that falls out is closed
 
     def __len__(self) -> int:
         return int(self.blocks[-1])
@@ -78,15 +86,48 @@ class Store:
         """Exact Jaccard similarity of two rows' shingles."""
         return jaccard(self.shingles(left), self.shingles(right))
 
+    def similarities(self, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], float]:
+        """The same of many pairs at once: a third of the time."""
+        sizes = [int(self._counts[left]) + int(self._counts[right]) for left, right in pairs]
+        found: dict[tuple[int, int], float] = {}
+        start, held = 0, 0
+        for end, size in enumerate(sizes):
+            if held and held + size > COMPARED_SHINGLES:
+                found |= self._similarities(pairs[start:end])
+                start, held = end, 0
+            held += size
+        return found | self._similarities(pairs[start:])
+
+    def _similarities(self, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], float]:
+        if not pairs:
+            return {}
+        rows = {row: self._raw(row) for row in sorted({row for pair in pairs for row in pair})}
+        parts = [rows[row] for pair in pairs for row in pair]
+        sides = np.repeat(np.arange(len(parts), dtype=np.uint64), [len(part) for part in parts])
+        shingled = np.concatenate(parts).astype(np.uint64) << np.uint64(1)
+        # the pair's number, the shingle, the side: sorted, a shared shingle is two neighbours that differ in the last bit
+        keys = np.sort((sides >> np.uint64(1)) << np.uint64(33) | shingled | sides & np.uint64(1))
+        keys = keys[np.append(True, keys[1:] != keys[:-1])]
+        shared = offsets(np.append(keys[1:] ^ keys[:-1] == 1, False))
+        bounds = np.searchsorted(keys, np.arange(len(pairs) + 1, dtype=np.uint64) << np.uint64(33))
+        both = np.diff(shared[bounds])
+        return dict(zip(pairs, (both / (np.diff(bounds) - both)).tolist(), strict=True))
+
     def shingles(self, row: int) -> U32:
         """A row's shingles, in order and each once."""
         return self._small(row) if self._counts[row] <= CACHED_SHINGLES else self._read(row)
 
     def _read(self, row: int) -> U32:
+        return np.unique(self._raw(row))
+
+    def _raw(self, row: int) -> U32:
         # read, not memory-mapped: pages of a map count as memory of ours
-        folder = self.folders[int(np.searchsorted(self.blocks, row, "right")) - 1]
+        file = self._file(bisect_right(self._blocks, row) - 1)
         count, start = int(self._counts[row]), int(self._within[row])
-        return np.unique(np.fromfile(folder / "shingles.u32", np.uint32, count, offset=4 * start))
+        return np.frombuffer(os.pread(file.fileno(), 4 * count, 4 * start), np.uint32)
+
+    def _opened(self, block: int) -> IO[bytes]:
+        return (self.folders[block] / "shingles.u32").open("rb", buffering=0)
 
 
 class Components:
@@ -136,8 +177,11 @@ def components(store: Store, bands: int, threshold: float, advance: Callable[[],
     unique = np.flatnonzero(first == np.arange(len(store)))
     failed: set[tuple[int, int]] = set()
     for band in range(bands):
-        for bucket in _buckets(store.band(band), unique, joined):
-            _join(bucket, store, threshold, joined, failed)
+        buckets = _buckets(store.band(band), unique, joined)
+        while some := list(islice(buckets, BUCKETS)):
+            known = store.similarities(list(_first_pairs(some, joined, failed)))
+            for bucket in some:
+                _join(bucket, store, threshold, joined, failed, known)
         advance()
     return joined.roots()
 
@@ -155,8 +199,23 @@ def _buckets(keys: U32, rows: I64, joined: Components) -> Iterator[list[int]]:
         yield order[starts[bucket] : ends[bucket]].tolist()
 
 
+def _first_pairs(
+    buckets: Iterable[Sequence[int]], joined: Components, failed: set[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
+    """What `_join` will compare before all else: each row with the first of its bucket. Most buckets have no more."""
+    for first, *others in buckets:
+        for row in others:
+            if (first, row) not in failed and joined.find(first) != joined.find(row):
+                yield first, row
+
+
 def _join(
-    bucket: Sequence[int], store: Store, threshold: float, joined: Components, failed: set[tuple[int, int]]
+    bucket: Sequence[int],
+    store: Store,
+    threshold: float,
+    joined: Components,
+    failed: set[tuple[int, int]],
+    known: Mapping[tuple[int, int], float],
 ) -> None:
     leaders: list[int] = []
     for row in bucket:
@@ -165,7 +224,8 @@ def _join(
             if joined.find(leader) == joined.find(row):
                 alone = False
             elif (leader, row) not in failed:
-                if store.similarity(leader, row) >= threshold:
+                similarity = known.get((leader, row))
+                if (store.similarity(leader, row) if similarity is None else similarity) >= threshold:
                     joined.unite(leader, row)
                     alone = False
                 elif len(failed) < FAILED_KEPT:

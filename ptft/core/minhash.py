@@ -64,21 +64,16 @@ class Scheme:
 
 
 def scheme(shingle: int, permutations: int, threshold: float, seed: int) -> Scheme:
-    """datasketch's own `affine32` permutations, and the bands that find a pair at `threshold` with probability >= 0.95."""
-    from datasketch import MinHash
+    """datasketch's own `affine32` permutations, and its bands for a threshold where a pair missed is far worse than one to verify.
+
+    Candidates are verified, so a false one costs a comparison; a pair exactly at the threshold is found with probability >= .95.
+    """
+    from datasketch import MinHash, MinHashLSH
 
     made = MinHash(num_perm=permutations, seed=seed % 2**32, scheme="affine32").permutations
-    rows = rows_per_band(permutations, threshold)
-    return Scheme(shingle, np.ascontiguousarray(made, dtype=np.uint32), permutations // rows, rows)
-
-
-def rows_per_band(permutations: int, threshold: float, recall: float = 0.95) -> int:
-    """The most rows r in each of P // r bands with P(hit) = 1 - (1 - threshold^r)^(P // r) >= recall.
-
-    Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4. More rows mean fewer false candidates.
-    """
-    fitting = (r for r in range(permutations, 0, -1) if 1 - (1 - threshold**r) ** (permutations // r) >= recall)
-    return next(fitting, 1)
+    found_at = min(threshold, 0.9)  # beyond that datasketch finds too few bands for few permutations
+    bands = MinHashLSH(threshold=found_at, num_perm=permutations, weights=(0.01, 0.99))
+    return Scheme(shingle, np.ascontiguousarray(made, dtype=np.uint32), bands.b, bands.r)
 
 
 # ---------------------------------------------------------------- tokens
@@ -111,7 +106,7 @@ def _chunks(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
     chunk: list[tuple[int, str]] = []
     size = 0
     for number, text in enumerate(texts):
-        for piece in _pieces(text.casefold()):
+        for piece in _pieces(text if text.isascii() else text.casefold()):  # ASCII is lowered later, faster
             if chunk and size + len(piece) > CHUNK_CHARACTERS:
                 yield chunk
                 chunk, size = [], 0
@@ -133,39 +128,97 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _tokenise_chunk(texts: Sequence[str]) -> tuple[U64, U32, I64]:
-    """Hashes and lengths of all tokens, and how many of them each text has.
+    """Hashes and lengths of all tokens, and how many of them each text has. The texts' tokens are cut out of their UTF-8."""
+    parts = [text.encode("utf-8", "surrogatepass") for text in texts]
+    raw = bytearray(b"\n".join([b"", *parts, _PADDING]).translate(_lowered()))
+    alone, sizes, inner, extra = _marked(np.frombuffer(raw, np.uint8))
+    starts, ends = _token_bounds(np.frombuffer(raw, np.uint8), alone, sizes)
+    counts = np.diff(np.searchsorted(starts, 1 + offsets([len(part) + 1 for part in parts])))
+    lengths = (ends - starts).astype(np.uint32)
+    hashes = _hashed(raw, starts, lengths)
+    if len(alone):
+        lengths[np.searchsorted(starts, alone)] = 1
+    np.subtract.at(lengths, np.searchsorted(starts, inner, "right") - 1, extra)
+    return hashes, lengths, counts
 
-    A token's hash is the multilinear sum of h(character) * k(position), mixed: one gather and one product a character.
-    """
-    classes, values = _character_tables()
-    points = np.frombuffer("\n".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
-    kinds = classes[points]
-    starts = np.flatnonzero((kinds == _ALONE) | ((kinds == _WORD) & (np.append(_SEPARATOR, kinds[:-1]) != _WORD)))
-    ends = offsets([len(text) + 1 for text in texts])
-    counts = np.diff(np.searchsorted(starts, ends))
-    if not len(starts):
-        return np.empty(0, np.uint64), np.empty(0, np.uint32), counts
-    owner = np.cumsum(np.bincount(starts, minlength=len(points))) - 1  # of each character, its token
-    position = np.arange(len(points)) - starts[owner]
-    in_token = kinds != _SEPARATOR
-    position[~in_token] = 0
-    terms = values[points] * multipliers(int(position.max()) + 1)[position]
-    lengths = np.add.reduceat(in_token, starts, dtype=np.uint32)
-    return mix(np.add.reduceat(terms, starts)), lengths, counts
+
+_PADDING = b"\n" * 8  # so that eight bytes can be read wherever a token starts
 
 
 @cache
-def _character_tables() -> tuple[U8, U64]:
-    """For every code point its class, and its hash (0 for a separator). 10 MB; a text touches little of it."""
+def _lowered() -> bytes:
+    """Of each byte its lower case in a word, 0 between words; bytes of other characters than ASCII stay."""
+    letters = (chr(byte).lower() if chr(byte).isalnum() else "\0" for byte in range(128))
+    return "".join(letters).encode() + bytes(range(128, 256))
+
+
+def _marked(raw: U8) -> tuple[I64, U32, I64, U32]:
+    """Make separators beyond ASCII zeros, in place.
+
+    Returns where the characters start that are tokens of their own, and their sizes in bytes; and where the others start
+    that are in words, and how many bytes more than one they have.
+    """
+    leads = np.flatnonzero(raw >= 0xC0)
+    first, second, third = (raw[leads + place].astype(np.uint32) for place in range(3))
+    sizes = 2 + (first >= 0xE0).astype(np.uint32) + (first >= 0xF0)
+    points = np.where(sizes == 2, (first & 31) << 6 | second & 63, (first & 15) << 12 | (second & 63) << 6 | third & 63)
+    four = np.flatnonzero(sizes == 4)
+    points[four] = (points[four] << 6 | raw[leads[four] + 3] & 63) & 0x1FFFFF
+    kinds = _classes()[points]
+    gone = kinds == _SEPARATOR
+    for place in range(4):
+        raw[leads[gone & (sizes > place)] + place] = 0
+    alone, inner = kinds == _ALONE, kinds == _WORD
+    return leads[alone], sizes[alone], leads[inner], sizes[inner] - 1
+
+
+def _token_bounds(raw: U8, alone: I64, sizes: U32) -> tuple[I64, I64]:
+    """Where each token starts, and where it ends: at a zero, and around each character that stands alone."""
+    inside = raw != 0
+    if not len(alone):
+        changes = np.flatnonzero(inside[1:] != inside[:-1]) + 1
+        return changes[0::2], changes[1::2]
+    starts, ends = np.zeros_like(inside), np.zeros_like(inside)
+    np.greater(inside[1:], inside[:-1], out=starts[1:])
+    np.less(inside[1:], inside[:-1], out=ends[1:])
+    after = alone + sizes
+    ends[alone], ends[after] = inside[alone - 1], True
+    starts[alone], starts[after] = True, inside[after]
+    return np.flatnonzero(starts), np.flatnonzero(ends)
+
+
+def _hashed(raw: bytearray, starts: I64, lengths: U32) -> U64:
+    """64-bit hashes of tokens, from their bytes eight at a time; a token of more than `_LONG` bytes has xxh3 for it."""
+    eights = np.ndarray((len(raw) - 7,), "<u8", raw, 0, (1,))
+    hashes = mix(eights[starts] & _FIRST_BYTES.take(lengths, mode="clip"))
+    longer = np.flatnonzero(lengths > 8)
+    for place in range(8, _LONG, 8):
+        left = lengths[longer] - np.uint32(place)
+        more = eights[starts[longer] + place] & _FIRST_BYTES.take(left, mode="clip")
+        hashes[longer] = mix(hashes[longer] * multipliers(1)[0] + more)
+        longer = longer[left > 8]
+        if not len(longer):
+            break
+    for token in longer.tolist():
+        start = int(starts[token])
+        hashes[token] = xxhash.xxh3_64_intdigest(raw[start : start + int(lengths[token])])
+    return hashes
+
+
+_LONG = 64
+_FIRST_BYTES = np.array([(1 << 8 * count) - 1 for count in range(9)], np.uint64)  # masks of 0 to 8 bytes
+
+
+@cache
+def _classes() -> U8:
+    """For every code point its class. 1 MB; a text touches little of it."""
     alphabet = np.arange(0x110000, dtype=np.uint32).tobytes().decode("utf-32-le", "surrogatepass")
     classes = np.zeros(len(alphabet), np.uint8)
     for run in re.finditer(r"[^\W_]+", alphabet):
         classes[run.start() : run.end()] = _WORD
     for run in re.finditer(f"[{_CJK}]+", alphabet):
         classes[run.start() : run.end()] = _ALONE
-    values = mix(np.arange(1, len(alphabet) + 1, dtype=np.uint64) << np.uint64(20))
-    values[classes == _SEPARATOR] = 0
-    return classes, values
+    return classes
 
 
 def multipliers(count: int) -> U64:
@@ -191,8 +244,10 @@ def mix(values: U64) -> U64:
 def ngrams(hashes: U64, size: int) -> U64:
     """64-bit hashes of every run of `size` tokens of one text: (tokens - size + 1,), empty where there are fewer."""
     count = max(0, len(hashes) - size + 1)
-    terms = (hashes[start : start + count] * multipliers(size)[start] for start in range(size))
-    return np.asarray(sum(terms, np.zeros(count, np.uint64)))
+    total, term = np.zeros(count, np.uint64), np.empty(count, np.uint64)
+    for start, multiplier in enumerate(multipliers(size)[:size]):
+        total += np.multiply(hashes[start : start + count], multiplier, out=term)
+    return total
 
 
 def shingles(texts: Sequence[str], tokens: Tokens, size: int) -> tuple[U32, I64]:
@@ -206,13 +261,28 @@ def shingles(texts: Sequence[str], tokens: Tokens, size: int) -> tuple[U32, I64]
     short = np.flatnonzero(windows == 0)
     windows[short] = 1
     bounds = offsets(windows)
-    first = np.repeat(tokens.offsets[:-1] - bounds[:-1], windows) + np.arange(bounds[-1])
-    first[bounds[short]] = 0
-    rolled = ngrams(tokens.hashes, size)
-    hashed = rolled[first] if len(rolled) else np.zeros(len(first), np.uint64)
-    for text in short.tolist():
-        hashed[bounds[text]] = _whole(texts[text], tokens.of(text)[0])
-    return (mix(hashed) >> np.uint64(32)).astype(np.uint32), bounds
+    hashed, taken = np.empty(bounds[-1], np.uint32), np.ones(bounds[-1], bool)
+    taken[bounds[short]] = False
+    for start, end in _document_chunks(tokens.offsets):
+        here = slice(bounds[start], bounds[end])
+        hashed[here][taken[here]] = _windows(tokens.hashes, tokens.offsets[start : end + 1], size)
+    whole = np.array([_whole(texts[text], tokens.of(text)[0]) for text in short.tolist()], np.uint64)
+    hashed[bounds[short]] = _upper_half(mix(whole))
+    return hashed, bounds
+
+
+def _windows(hashes: U64, bounds: I64, size: int) -> U32:
+    """The shingles of texts that lie one after another at `bounds`, without the runs that reach from one into the next."""
+    rolled = _upper_half(mix(ngrams(hashes[bounds[0] : bounds[-1]], size)))
+    within = np.ones(len(rolled), bool)
+    for back in range(1, size):
+        late = bounds[1:] - bounds[0] - back
+        within[late[(late >= 0) & (late < len(rolled))]] = False
+    return rolled[within]
+
+
+def _upper_half(values: U64) -> U32:
+    return (values >> np.uint64(32)).astype(np.uint32)
 
 
 def _whole(text: str, hashes: U64) -> np.uint64:

@@ -62,7 +62,13 @@ class _Block:
 
 
 def write_corpus(
-    folders: Sequence[Path], gone: Mapping[int, Duplicate], new: Path, output: str, funnel: Funnel, step: Step
+    folders: Sequence[Path],
+    gone: Mapping[int, Duplicate],
+    new: Path,
+    output: str,
+    measuring: Mapping[str, Any],
+    funnel: Funnel,
+    step: Step,
 ) -> Written:
     """Write corpus.*, signals.parquet and, where rows were dropped, dropped.jsonl, all in the order of the input.
 
@@ -74,7 +80,7 @@ def write_corpus(
     with ExitStack() as files:
         corpus = files.enter_context(RowWriter(new / f"corpus.{output}"))
         dropped = files.enter_context(RowWriter(new / DROPPED))
-        signals = files.enter_context(SignalWriter(new))
+        signals = files.enter_context(SignalWriter(new, measuring))
         for block in _blocks(folders):
             numbers = _numbers(block)
             first = [_first_reason(block, row, number, gone) for row, number in enumerate(numbers)]

@@ -87,7 +87,7 @@ def _sample_lines(sample: Sample, shape: str, good: int) -> tuple[tuple[str, obj
 
 def _earlier_rows(recipe: CleanRecipe, inputs: Inputs) -> _Look:
     folder = inputs.folders["reapply"]
-    reapply.refuse_other_measures(recipe, folder)
+    reapply.measuring_at(recipe, folder)
     block = next(reapply.blocks_of(folder, recipe.sample), None)
     if block is None:
         raise InputError("the earlier result holds no rows", where=str(folder), remedy="clean the input again")

@@ -23,8 +23,8 @@ from ptft.core.rows import Row
 from ptft.stages.clean.block import Job, commit
 from ptft.stages.clean.judge import Measured
 from ptft.stages.clean.output import DROPPED
-from ptft.stages.clean.recipe import RULES, CleanRecipe, listed
-from ptft.stages.clean.signals.table import Signals, read_signals
+from ptft.stages.clean.recipe import CleanRecipe
+from ptft.stages.clean.signals.table import Signals, read_measuring, read_signals
 
 ADDED = ("reasons", "similarity", "duplicate_of", "duplicate_in", "cluster_size")  # to rows, by clean
 MEASURING = (  # knobs that decide what is measured, by their beginnings
@@ -43,40 +43,34 @@ class Rejudged:
     signals: Signals
 
 
-def refuse_other_measures(recipe: CleanRecipe, folder: Path) -> None:
-    """Raise `UsageError` where this recipe asks for what the earlier result did not measure; `InputError` where it is none."""
+def measuring_of(recipe: CleanRecipe) -> dict[str, Any]:
+    """What of a recipe decides what is measured; kept in signals.parquet."""
+    leaves = recipes.flat(recipes.as_dict(recipe))
+    knobs = {name: value for name, value in leaves.items() if name.startswith(MEASURING)}
+    return {**knobs, LINES: "c4" in recipe.rule_sets, MEASURES: recipe.measures, LANGUAGE: recipe.identifies}
+
+
+LINES, MEASURES, LANGUAGE = "lines dropped as C4 does", "measures of the rules", "languages identified"
+
+
+def measuring_at(recipe: CleanRecipe, folder: Path) -> dict[str, Any]:
+    """What decided an earlier result's measures. `UsageError` where this recipe asks for others; `InputError` where it is none."""
     made = record.made(folder)
     if made is None or made.stage != "clean":
         remedy = "name a folder that `ptft clean` made"
         raise InputError("not a result of ptft clean", where=str(folder), remedy=remedy)
-    problems = [
-        f"{leaf.name} is {earlier!r} there, and {now!r} here"
-        for leaf in recipes.knobs(CleanRecipe)
-        if leaf.name.startswith(MEASURING) or leaf.name in MEASURING
-        for now, earlier in [(recipes.plain(_of(recipe, leaf.name)), _earlier(made.recipe, leaf.name, leaf.default))]
-        if now not in (recipes.plain(leaf.default), earlier)
+    earlier, now, default = read_measuring(folder), measuring_of(recipe), measuring_of(CleanRecipe())
+    found_out = (LINES, MEASURES, LANGUAGE)
+    problems = [f"no {what} there" for what in found_out if now[what] and not earlier[what]]
+    problems += [
+        f"{name} is {earlier.get(name)!r} there, and {value!r} here"
+        for name, value in now.items()
+        if name not in found_out and value not in (default[name], earlier.get(name))
     ]
-    rules = str(made.recipe.get("rules", "auto"))
-    if "c4" in recipe.rule_sets and "c4" not in (RULES[rules] if rules in RULES else listed(rules)):
-        problems.append("c4 drops lines, and it was not among the rules there")
-    keep = made.recipe.get("duplicates", {}).get("keep")
-    if recipe.measures and rules == "off" and keep != "best":
-        problems.append("nothing was measured there, as rules was off")
     if problems:
         remedy = "clean the input again; --reapply only holds what was measured to other limits"
         raise UsageError("; ".join(problems), where=str(folder), remedy=remedy)
-
-
-def _earlier(plain: Any, dotted: str, default: Any) -> Any:
-    for part in dotted.split("."):
-        plain = plain.get(part) if isinstance(plain, dict) else None
-    return recipes.plain(default) if plain is None else plain
-
-
-def _of(recipe: Any, dotted: str) -> Any:
-    for part in dotted.split("."):
-        recipe = getattr(recipe, part)
-    return recipe
+    return earlier
 
 
 def blocks_of(folder: Path, rows: int) -> Iterator[Rejudged]:

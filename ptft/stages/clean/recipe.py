@@ -255,6 +255,11 @@ class CleanRecipe(Recipe):
         return (*(name for name in RULE_SETS if name in named), *blocked)
 
     @property
+    def identifies(self) -> bool:
+        """Whether anything depends on a row's language."""
+        return bool(self.lang) or self.min_language_score > 0 or self.measures
+
+    @property
     def measures(self) -> bool:
         """Whether anything needs what the rules measure."""
         return bool(self.rule_sets) or self.duplicates.keep == "best"

@@ -35,6 +35,9 @@ from ptft.stages.clean.survivors import repeats
 def run(recipe: CleanRecipe, inputs: Inputs, out: Output, progress: Progress) -> Result:
     """Clean the rows of `inputs.data` into `out.new`; finished blocks wait in `out.state` for a run that was interrupted."""
     refuse_no_input(recipe, inputs)
+    measuring = reapply.measuring_of(recipe)
+    if recipe.reapply:
+        measuring = reapply.measuring_at(recipe, inputs.folders["reapply"])
     augment = augmented.prepared(recipe, inputs)
     bands = scheme_of(recipe)
     log = RejectLog(out.new / "rejected.jsonl", recipe.max_bad_rows)
@@ -47,7 +50,7 @@ def run(recipe: CleanRecipe, inputs: Inputs, out: Output, progress: Progress) ->
     gone = _duplicates(recipe, inputs, store, bands, folders, progress) if store else {}
     funnel = Funnel(sampled=recipe.samples, rejected=log.bad)
     with progress.step("writing", total=len(folders), unit="blocks") as step:
-        written = write_corpus(folders, gone, out.new, recipe.output, funnel, step)
+        written = write_corpus(folders, gone, out.new, recipe.output, measuring, funnel, step)
     if not written.kept:
         raise InputError(f"every one of the rows is dropped: {_reasons(funnel)}", remedy=_REMEDY)
     if store:
@@ -112,10 +115,9 @@ def _measured_blocks(work: _Work) -> list[Path]:
 
 
 def _judged_again(work: _Work) -> list[Path]:
-    earlier = work.inputs.folders["reapply"]
-    reapply.refuse_other_measures(work.recipe, earlier)
     job = Job(work.recipe, work.bands, TEXT, work.state)
-    return _committed(work, partial(reapply.rejudge_block, job), reapply.blocks_of(earlier, work.rows), "judging again")
+    blocks = reapply.blocks_of(work.inputs.folders["reapply"], work.rows)
+    return _committed(work, partial(reapply.rejudge_block, job), blocks, "judging again")
 
 
 def _cleaned(work: _Work) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
@@ -40,23 +41,42 @@ def repeats(
     """
     first = first_of_equal(store)
     found: dict[int, Repeat] = {}
-    for component in _components(roots):
-        members = [row for row in component if row not in without] if without else component
-        left = sorted(members, key=lambda row: tuple(values[row] for values in rank), reverse=True) if rank else members
-        for _ in range(ROUNDS):
-            if len(left) < 2:
-                break
-            kept = left[0]
-            similar = {row: _similarity(store, first, kept, row) for row in left[1:]}
-            gone = [row for row in left[1:] if similar[row] >= threshold]
-            for row in gone:
-                found[row] = Repeat(kept, similar[row], bool(first[row] == first[kept]), len(gone) + 1)
-            left = [row for row in left[1:] if similar[row] < threshold]
+    left = [_ranked(members, rank, without) for members in _components(roots)]
+    for _ in range(ROUNDS):
+        left = [members for members in left if len(members) > 1]
+        if not left:
+            break
+        left = [
+            _without_repeats(members, similar, threshold, first, found)
+            for members, similar in zip(left, _similar_to_first(store, first, left), strict=True)
+        ]
     return found
 
 
-def _similarity(store: Store, first: I64, kept: int, row: int) -> float:
-    return 1.0 if first[kept] == first[row] else store.similarity(int(first[kept]), int(first[row]))
+def _ranked(members: Sequence[int], rank: Sequence[npt.NDArray[np.generic]], without: Set[int]) -> Sequence[int]:
+    """The rows of a component that are still there, the one to keep first."""
+    members = [row for row in members if row not in without] if without else members
+    return sorted(members, key=lambda row: tuple(values[row] for values in rank), reverse=True) if rank else members
+
+
+def _similar_to_first(store: Store, first: I64, groups: Sequence[Sequence[int]]) -> Iterator[list[float]]:
+    """How similar each group's other rows are to its first one. Equal texts need no look."""
+    pairs = [(int(first[kept]), int(first[row])) for kept, *others in groups for row in others]
+    known = store.similarities([pair for pair in dict.fromkeys(pairs) if pair[0] != pair[1]])
+    similar = iter([1.0 if left == right else known[left, right] for left, right in pairs])
+    return (list(itertools.islice(similar, len(group) - 1)) for group in groups)
+
+
+def _without_repeats(
+    members: Sequence[int], similar: Sequence[float], threshold: float, first: I64, found: dict[int, Repeat]
+) -> list[int]:
+    """Note what repeats the first of the members; return what is left of the others."""
+    kept, *others = members
+    gone = [row for row, similarity in zip(others, similar, strict=True) if similarity >= threshold]
+    for row, similarity in zip(others, similar, strict=True):
+        if similarity >= threshold:
+            found[row] = Repeat(kept, similarity, bool(first[row] == first[kept]), len(gone) + 1)
+    return [row for row, similarity in zip(others, similar, strict=True) if similarity < threshold]
 
 
 def _components(roots: I64) -> Iterator[Sequence[int]]:

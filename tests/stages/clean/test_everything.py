@@ -26,7 +26,9 @@ def setting(folder: Path) -> tuple[Path, list[str]]:
     rng = random.Random(5)
     rows = documents(400, seed=4)
     for number, row in enumerate(rows):  # words that the small dictionaries know
-        row["text"] += (f" They often use a huge car with number {number}.", f"我们拥有许多方法，第{number}种。")[number % 2]
+        row["text"] += (f" They often use a huge car with number {number}.", f"我们拥有许多方法，第{number}种。")[
+            number % 2
+        ]
     for row in rng.sample(rows, 40):
         row["text"] += f"\n\n{FOOTER}"
     for number, row in enumerate(rng.sample(rows, 60)):

@@ -65,10 +65,10 @@ def test_it_goes_back_and_forth(tmp_path: Path, data: Path) -> None:
 def test_what_was_not_measured_cannot_be_applied(tmp_path: Path, data: Path) -> None:
     clean(tmp_path / "first", data)
     for sets in (["personal=all"], ["rules=web"], ["normalise.script=simplified"], ["duplicates.parts=lines"]):
-        with pytest.raises(UsageError, match=r"there|c4"):
+        with pytest.raises(UsageError, match="there"):
             clean(tmp_path / "out", sets=sets, reapply=str(tmp_path / "first"))
     clean(tmp_path / "off", data, rules="off")
-    with pytest.raises(UsageError, match="nothing was measured"):
+    with pytest.raises(UsageError, match="no measures of the rules there"):
         clean(tmp_path / "out", reapply=str(tmp_path / "off"))
     clean(tmp_path / "fineweb", sets=["rules=fineweb,noise"], reapply=str(tmp_path / "first"))
 

@@ -18,19 +18,22 @@ from ptft.core.language import LANGUAGES
 from ptft.stages.clean.signals.measure import F32, NAMES
 
 FILE = "signals.parquet"
+MEASURING = b"ptft.measuring"  # in the file's metadata
 GROUP = 1 << 14  # rows of a row group, however the rows come: the same bytes for any blocks
 
 
 class SignalWriter:
     """Writes the table, a block of rows at a time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, measuring: Mapping[str, Any]) -> None:
+        """measuring: what decided the measures, for whoever reads them again."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         columns = [("id", pa.string()), ("kept", pa.bool_()), ("rule", pa.string()), ("language", pa.string()), ("language_score", pa.float32()),
                    ("bytes_in", pa.uint32()), ("bytes", pa.uint32()), ("tokens", pa.uint32()), ("protected", pa.string())]  # fmt: skip
-        self._schema = pa.schema([*columns, *((name, pa.float32()) for name in NAMES)])
+        noted = {MEASURING: orjson.dumps(measuring, option=orjson.OPT_SORT_KEYS)}
+        self._schema = pa.schema([*columns, *((name, pa.float32()) for name in NAMES)], noted)
         self._writer = pq.ParquetWriter(folder / FILE, self._schema, compression="zstd")
         self._held = self._schema.empty_table()
 
@@ -90,21 +93,14 @@ class Signals:
     measures: F32
 
 
-def read_signals(folder: Path, rows: int) -> Iterator[Signals]:
-    """The table of an earlier result, `rows` at a time. Raises `InputError` where there is none, or an older form of it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def read_measuring(folder: Path) -> dict[str, Any]:
+    """What decided the measures of an earlier result."""
+    return dict(orjson.loads((_opened(folder).schema_arrow.metadata or {}).get(MEASURING, b"{}")))
 
-    remedy = "clean the input again with this version of ptft"
-    try:
-        file = pq.ParquetFile(folder / FILE)
-    except (OSError, pa.ArrowException) as error:
-        what = f"no {FILE} that can be read: {error}"
-        raise InputError(what, where=str(folder), remedy="name a folder that `ptft clean` made") from error
-    missing = set(NAMES).difference(file.schema_arrow.names)
-    if missing:
-        raise InputError(f"{FILE} lacks {', '.join(sorted(missing))}", where=str(folder), remedy=remedy)
-    for batch in file.iter_batches(batch_size=rows):
+
+def read_signals(folder: Path, rows: int) -> Iterator[Signals]:
+    """The table of an earlier result, `rows` at a time."""
+    for batch in _opened(folder).iter_batches(batch_size=rows):
         column = batch.column
         yield Signals(
             column("kept").to_pylist(),
@@ -114,3 +110,19 @@ def read_signals(folder: Path, rows: int) -> Iterator[Signals]:
             [name or "" for name in column("protected").to_pylist()],
             np.stack([column(name).to_numpy(zero_copy_only=False) for name in NAMES], axis=1).astype(np.float32),
         )
+
+
+def _opened(folder: Path) -> Any:
+    """The file. Raises `InputError` where there is none, or an older form of it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(folder / FILE)
+    except (OSError, pa.ArrowException) as error:
+        what = f"no {FILE} that can be read: {error}"
+        raise InputError(what, where=str(folder), remedy="name a folder that `ptft clean` made") from error
+    if not {*NAMES, "protected"} <= set(file.schema_arrow.names):
+        remedy = "clean the input again with this version of ptft"
+        raise InputError(f"{FILE} is of another version of ptft", where=str(folder), remedy=remedy)
+    return file
