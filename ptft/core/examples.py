@@ -6,6 +6,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ptft.core.errors import InputError
@@ -52,7 +53,12 @@ CONVERSATIONS = ("messages", "sharegpt", "alpaca", "prompt-completion", "source-
 
 def shape_of(data: Mapping[str, Any]) -> Shape | None:
     """The first shape whose fields a row has; types are judged later, row by row."""
-    return next((shape for shape in SHAPES if all(field in data for field in shape.needs)), None)
+    return _shape_with(tuple(data))
+
+
+@lru_cache(maxsize=1024)
+def _shape_with(fields: tuple[str, ...]) -> Shape | None:
+    return next((shape for shape in SHAPES if all(field in fields for field in shape.needs)), None)
 
 
 def detect(rows: Iterable[Row], wanted: Sequence[str] | None = None) -> Shape:
