@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PTFT := $(BIN)/ptft
 
-.PHONY: install demo demo-clean test check clean
+.PHONY: install demo demo-clean test check bench clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/installed
@@ -113,6 +113,10 @@ check: $(VENV)/installed
 
 test: $(VENV)/installed
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest
+
+# Tables beside the peers, hours in all: `make bench` for everything, or benchmarks/clean.py with one of its modes.
+bench: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/clean.py all
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,12 +7,13 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
-from speed import rule_sets
+import pyarrow.parquet as pq
 from tools import SCRIPTS, Missing, dropped, note, ptft_clean, python_of, table
 
 SETS = {"bbc": "en", "brown": "en", "help-en": "en", "linux-doc": "en", "help-zh": "zh"}
 
 # ptft's knob (with its rule set where that matters): datatrove's rule. Where ptft has two for one, either counts.
+RULE_SETS = ("gopher_quality", "gopher_repetition", "c4", "fineweb", "fineweb2", "noise")
 NAMES = {
     "min_words": "min_doc_words",
     "max_words": "max_doc_words",
@@ -52,7 +53,7 @@ def run(data: Path, cache: Path) -> None:
         except (Missing, subprocess.CalledProcessError) as error:
             note(f"datatrove's rules on {name} left out: {error}")
             continue
-        _compare(name, ptft(source, cache), theirs)
+        _compare(name, ptft(source, lang, cache), theirs)
 
 
 def datatrove(source: Path, lang: str, cache: Path) -> Decisions:
@@ -68,11 +69,22 @@ def datatrove(source: Path, lang: str, cache: Path) -> Decisions:
         return {row["id"]: {rule["rule"] for rule in row["rules"] if rule["dropped"]} - ONLY_THEIRS for row in rows}
 
 
-def ptft(source: Path, cache: Path) -> Decisions:
-    """The rules that drop each document, under datatrove's names; rules that datatrove has not are left out."""
-    ptft_clean(source, cache / "out", "--rules", rule_sets(), "--set", "duplicates.enabled=false")
-    rows = dropped(cache / "out").items()
-    return {name: {theirs for why in reasons if (theirs := _named(why["rule"]))} for name, reasons in rows}
+def ptft(source: Path, lang: str, cache: Path) -> Decisions:
+    """The rules that drop each document of the language, under datatrove's names; rules that datatrove has not are left out.
+
+    C4's rules alone and the others alone: C4 drops lines first, and each of datatrove's filters was shown the whole text.
+    """
+    found: Decisions = {}
+    others = ",".join(sorted(set(RULE_SETS) - {"c4", "noise"}))
+    for rules in [others] if lang == "zh" else [others, "c4"]:
+        out = cache / "out"
+        ptft_clean(source, out, "--rules", rules, "--set", "duplicates.enabled=false")
+        reasons = dropped(out)
+        for row in pq.read_table(out / "signals.parquet", columns=["id", "language"]).to_pylist():
+            if row["language"] == lang:
+                named = {_named(why["rule"]) for why in reasons.get(row["id"], ())}
+                found.setdefault(row["id"], set()).update(named - {None})
+    return found
 
 
 def _named(rule: str) -> str | None:
@@ -81,6 +93,7 @@ def _named(rule: str) -> str | None:
 
 
 def _compare(name: str, ours: Decisions, theirs: Decisions) -> None:
+    theirs = {document: reasons for document, reasons in theirs.items() if document in ours}  # of the language
     both, only_ours, only_theirs = Counter[str](), Counter[str](), Counter[str]()
     for document, reasons in theirs.items():
         own = ours.get(document, set())

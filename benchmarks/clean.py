@@ -1,6 +1,6 @@
 """Benchmarks of `ptft clean` beside its peers, as Markdown tables.
 
-    python benchmarks/clean.py [quality|speed|scale|rules|all] [--data DIR] [--cache DIR] [--mb 200] [--documents 2000000]
+    python benchmarks/clean.py [quality|speed|rules|noise|scale|all] [--data DIR] [--cache DIR] [--mb 200] [--documents 2000000]
 
 Run it with the Python that ptft is installed in. It needs Linux (memory is read from /proc) and a package index: the real
 texts and the peers come from there, each peer into an environment of its own under --cache.
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import agreement
 import corpora
+import noise
 import quality
 import scale
 import speed
@@ -39,6 +40,7 @@ MODES: dict[str, Callable[[Setting], None]] = {
     "quality": lambda setting: quality.run(setting.data, setting.cache, setting.seed),
     "speed": lambda setting: speed.minhash(setting.data, setting.cache, setting.size, setting.seed),
     "rules": lambda setting: _rules(setting),
+    "noise": lambda setting: noise.run(setting.data, setting.cache),
     "scale": lambda setting: scale.run(setting.data, setting.cache, setting.documents, setting.seed),
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,32 +111,24 @@ def minhash(data: Path, cache: Path, size: int, seed: int) -> None:
 # ---------------------------------------------------------------- all rules, then MinHash
 
 
-def rule_sets() -> str:
-    """`web` where ptft has it: Gopher, C4 and FineWeb rules together; else the rules it has."""
-    from ptft.stages.clean.recipe import CleanRecipe
-
-    return "web" if "'web'" in str(typing.get_type_hints(CleanRecipe)["rules"]) else "on"
-
-
 def rules(data: Path, cache: Path, size: int, seed: int) -> None:
     corpus = corpus_of(data, cache, size, seed)
     part = corpora.head(corpus, 8 * MB)
-    chosen, measured = rule_sets(), Measured()
-    base = f"ptft clean --rules {chosen} --workers 1"
+    measured = Measured()
+    base = "ptft clean --rules web --workers 1"
     for source in (corpora.head(corpus, 80 * MB), part):
         for workers in (1, 2):
-            name = f"ptft clean --rules {chosen} --workers {workers}" + (", the same part" if source is part else "")
-            options = ("--rules", chosen, "--workers", str(workers))
+            name = f"ptft clean --rules web --workers {workers}" + (", the same part" if source is part else "")
+            options = ("--rules", "web", "--workers", str(workers))
             measured.add(name, workers, source, lambda path, options=options: ptft_clean(path, cache / "out", *options))
     theirs = {"lang": "en", "rules": True}
     name = "datatrove: repetition, C4, quality, FineWeb, MinHash"
     measured.add(name, 1, part, lambda path: peer("datatrove", "datatrove_minhash.py", path, theirs, cache))
-    web = "Gopher's, C4's and FineWeb's rules" if chosen == "web" else "the rules it has so far: no `--rules web` yet"
     measured.table(
         "All rules, then MinHash: text in, clean corpus out",
         base,
         part.describe() + " in the shorter part",
-        f"ptft: {web}, and its own look at the language by script; datatrove: its filters as FineWeb has them, without the "
-        "language filter, whose fastText model is a download",
+        "ptft: Gopher's, C4's and FineWeb's rules, its own against noise, and the language by fastText; datatrove: its filters as "
+        "FineWeb has them, without the language filter, whose model is a download",
         "datatrove on the shorter part alone: linear, and slow",
     )
