@@ -50,7 +50,8 @@ def fingerprints(texts: Sequence[str], scheme: Scheme, tokens: Tokens | None = N
     """tokens: of these texts, where they are known already."""
     tokens = tokens or tokenise(texts)
     shingled, bounds = shingles(texts, tokens, scheme.shingle)
-    keys = band_keys(signatures(shingled, bounds, scheme.permutations), scheme.bands, scheme.rows)
+    used = scheme.permutations[:, : scheme.bands * scheme.rows]
+    keys = band_keys(signatures(shingled, bounds, used), scheme.bands, scheme.rows)
     digests = b"".join(xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass")) for text in texts)
     exact = np.frombuffer(digests, np.uint64).reshape(-1, 2)
     sizes = np.array([len(text) for text in texts], np.uint32)

@@ -21,7 +21,7 @@ U32: TypeAlias = npt.NDArray[np.uint32]
 U64: TypeAlias = npt.NDArray[np.uint64]
 I64: TypeAlias = npt.NDArray[np.int64]
 CHUNK_CHARACTERS = 1 << 18  # characters tokenised at a time
-CHUNK_SHINGLES = 1 << 16  # shingles signed at a time: they stay in the cache while every permutation passes over them
+CHUNK_SHINGLES = 1 << 17  # shingles signed at a time: they stay in the cache while every permutation passes over them
 _SEPARATOR, _WORD, _ALONE = 0, 1, 2  # classes of characters
 _CJK = "\u3005-\u3007\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 _TOKEN = re.compile(f"[{_CJK}]|[^\\W_{_CJK}]+")
@@ -106,7 +106,8 @@ def _chunks(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
     chunk: list[tuple[int, str]] = []
     size = 0
     for number, text in enumerate(texts):
-        for piece in _pieces(text if text.isascii() else text.casefold()):  # ASCII is lowered later, faster
+        folded = text if text.isascii() else text.casefold()  # ASCII is lowered later, faster
+        for piece in _pieces(folded) if len(folded) > CHUNK_CHARACTERS else (folded,):
             if chunk and size + len(piece) > CHUNK_CHARACTERS:
                 yield chunk
                 chunk, size = [], 0
@@ -134,8 +135,9 @@ def _tokenise_chunk(texts: Sequence[str]) -> tuple[U64, U32, I64]:
     alone, sizes, inner, extra = _marked(np.frombuffer(raw, np.uint8))
     starts, ends = _token_bounds(np.frombuffer(raw, np.uint8), alone, sizes)
     counts = np.diff(np.searchsorted(starts, 1 + offsets([len(part) + 1 for part in parts])))
-    lengths = (ends - starts).astype(np.uint32)
-    hashes = _hashed(raw, starts, lengths)
+    sizes_in_bytes = ends - starts
+    hashes = _hashed(raw, starts, sizes_in_bytes)
+    lengths = sizes_in_bytes.astype(np.uint32)
     if len(alone):
         lengths[np.searchsorted(starts, alone)] = 1
     np.subtract.at(lengths, np.searchsorted(starts, inner, "right") - 1, extra)
@@ -187,13 +189,13 @@ def _token_bounds(raw: U8, alone: I64, sizes: U32) -> tuple[I64, I64]:
     return np.flatnonzero(starts), np.flatnonzero(ends)
 
 
-def _hashed(raw: bytearray, starts: I64, lengths: U32) -> U64:
+def _hashed(raw: bytearray, starts: I64, lengths: I64) -> U64:
     """64-bit hashes of tokens, from their bytes eight at a time; a token of more than `_LONG` bytes has xxh3 for it."""
     eights = np.ndarray((len(raw) - 7,), "<u8", raw, 0, (1,))
     hashes = mix(eights[starts] & _FIRST_BYTES.take(lengths, mode="clip"))
     longer = np.flatnonzero(lengths > 8)
     for place in range(8, _LONG, 8):
-        left = lengths[longer] - np.uint32(place)
+        left = lengths[longer] - place
         more = eights[starts[longer] + place] & _FIRST_BYTES.take(left, mode="clip")
         hashes[longer] = mix(hashes[longer] * multipliers(1)[0] + more)
         longer = longer[left > 8]
@@ -233,9 +235,15 @@ def _constants(count: int) -> U64:
 
 def mix(values: U64) -> U64:
     """The finalizer of splitmix64 (Steele, Lea, Flood 2014), a bijection that avalanches."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    mixed = values >> np.uint64(30)
+    mixed ^= values
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    shifted = mixed >> np.uint64(27)
+    mixed ^= shifted
+    mixed *= np.uint64(0x94D049BB133111EB)
+    np.right_shift(mixed, np.uint64(31), out=shifted)
+    mixed ^= shifted
+    return mixed
 
 
 # ---------------------------------------------------------------- shingles
