@@ -64,11 +64,28 @@ class Characters:
         return np.flatnonzero(starts)
 
     @cached_property
+    def word_lengths(self) -> I64:
+        """Of the same runs, in characters."""
+        ends = self.space.copy()
+        ends[1:] &= ~self.space[:-1]
+        ends[0] = False
+        return np.flatnonzero(ends) - self.words  # every text is followed by a newline, so every run has an end
+
+    def words_with(self, classes: int) -> Mask:
+        """Which of those runs have a character of these classes."""
+        if not len(self.words):
+            return np.zeros(0, bool)
+        return np.asarray(np.bitwise_or.reduceat(self.flags, self.words) & classes != 0)
+
+    @cached_property
     def sentence_ends(self) -> Mask:
         """The characters that end a sentence: a stop before white space, with what closes it, or a run of full-width stops."""
-        closer, ended = self.flags & CLOSER != 0, self.flags & STOP != 0
-        for _ in range(2):  # at most two closers: ."')
-            ended[1:] |= closer[1:] & ended[:-1]
+        stop, after_word = self.flags & STOP != 0, ~self.space
+        ended = stop.copy()
+        ended[0] = False
+        ended[1:] &= after_word[:-1] & ~stop[:-1]  # a stop that follows a word, and not one that opens a line
+        for more in (stop, stop, self.flags & CLOSER != 0, self.flags & CLOSER != 0):  # ?!! and ."')
+            ended[1:] |= more[1:] & ended[:-1]
         ended[:-1] &= self.space[1:]
         wide = self.flags & WIDE_STOP != 0
         wide[:-1] &= ~wide[1:]

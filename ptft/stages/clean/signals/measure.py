@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ptft.core.minhash import I64, U32, U64, Tokens, offsets, tokenise
 from ptft.stages.clean import noise
-from ptft.stages.clean.signals.characters import BULLET, LETTER, TERMINAL, Characters
+from ptft.stages.clean.signals.characters import BULLET, DIGIT, LETTER, TERMINAL, Characters
 from ptft.stages.clean.signals.lexicon import BLANK, LETTERED, LEXICON, PLAIN, Words, segment
 from ptft.stages.clean.signals.repetition import NAMES as REPETITION
 from ptft.stages.clean.signals.repetition import repetition
@@ -121,24 +121,25 @@ class _Part:
     # ------------------------------------------------------------ words
 
     def _of_spaced_words(self) -> dict[str, npt.NDArray[np.generic]]:
-        characters = self.characters
-        count = characters.within(characters.words)
-        least = np.maximum(count, 1)
-        ink = characters.count(~characters.space)
-        letters = (characters.flags & LETTER).astype(bool)
-        with_letter = np.add.reduceat(letters, characters.words) > 0 if len(characters.words) else np.zeros(0, bool)
+        """Words are runs between white space; those of marks alone ("--", the borders of a table) have no length worth a mean."""
+        characters, starts = self.characters, self.characters.words
+        every = np.maximum(characters.within(starts), 1)
+        plain, lettered = characters.words_with(LETTER | DIGIT), characters.words_with(LETTER)
+        count = characters.within(starts[plain])
+        lengths = np.where(plain, characters.word_lengths, 0)
+        ink = _sums(lengths, np.searchsorted(starts, characters.bounds))
         return {
             "words": count,
-            "mean_word_length": ink / least,
-            "symbols_per_word": self._symbols / least,
-            "alphabetic_words": characters.within(characters.words[with_letter]) / least,
+            "mean_word_length": ink / np.maximum(count, 1),
+            "symbols_per_word": self._symbols / every,
+            "alphabetic_words": characters.within(starts[lettered]) / every,
             "stop_words": np.where(self.english, self._english_stop_words(), np.nan),
             "newlines_per_word": self._newlines / np.maximum(self._with_punctuation(), 1),
         }
 
     def _with_punctuation(self) -> I64:
         """Tokens of each text, every punctuation mark one: what FineWeb's newlines per word were counted by."""
-        marks = ~self.characters.space & (self.characters.flags & (LETTER | 4) == 0)
+        marks = ~self.characters.space & (self.characters.flags & (LETTER | DIGIT) == 0)
         return np.asarray(self.characters.count(marks) + np.diff(self.tokens.offsets))
 
     def _english_stop_words(self) -> I64:
