@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -24,6 +24,7 @@ LEADERS = 32  # beyond those, a bucket's rows are compared with at most this man
 CACHED_SHINGLES = 1 << 14  # a longer row is read again each time it is compared
 COMPARED_SHINGLES = 1 << 16  # shingles of pairs that are compared at a time
 BUCKETS = 4096  # whose first comparisons are done together
+CLOSEST, LOOKED_AT = 2048, 4096  # rows a crowded row is compared with, and of each bucket looked at to find them
 FAILED_KEPT = 1 << 20  # pairs remembered as not similar, so that no later band compares them again
 
 
@@ -177,13 +178,17 @@ def components(store: Store, bands: int, threshold: float, advance: Callable[[],
     joined.parent[:] = first
     unique = np.flatnonzero(first == np.arange(len(store)))
     failed: set[tuple[int, int]] = set()
+    crowded: set[int] = set()
     for band in range(bands):
         buckets = _buckets(store.band(band), unique, joined)
         while some := list(islice(buckets, BUCKETS)):
             known = store.similarities(list(_first_pairs(some, joined, failed)))
             for bucket in some:
                 _join(bucket, store, threshold, joined, failed, known)
+                if len(bucket) > ALL_COMPARED:
+                    crowded.update(bucket)
         advance()
+    _join_crowded(store, bands, unique, crowded, threshold, joined)
     return joined.roots()
 
 
@@ -233,3 +238,48 @@ def _join(
                     failed.add((leader, row))
         if len(leaders) < ALL_COMPARED or (alone and len(leaders) < LEADERS):
             leaders.append(row)
+
+
+# ---------------------------------------------------------------- rows among many that are nearly like them
+
+
+def _join_crowded(store: Store, bands: int, rows: I64, crowded: Set[int], threshold: float, joined: Components) -> None:
+    """Compare rows of large buckets that were not found alike to anything with the rows that share most bands with them.
+
+    Documents of one template, each a little below the threshold, fill buckets in which few are compared: two of them that are
+    truly alike would not meet.
+    """
+    roots = joined.roots()
+    sizes = np.bincount(roots, minlength=len(roots))
+    alone = np.array([row for row in sorted(crowded) if sizes[roots[row]] == 1], np.int64)
+    if not len(alone):
+        return
+    keys = [store.band(band) for band in range(bands)]
+    for row, others in most_shared([band[rows] for band in keys], keys, alone):
+        pairs = [(row, other) for other in rows[others].tolist() if other != row]
+        for (_, other), similarity in store.similarities(pairs).items():
+            if similarity >= threshold:
+                joined.unite(row, other)
+
+
+def most_shared(known: Sequence[U32], keys: Sequence[U32], rows: I64) -> Iterator[tuple[int, I64]]:
+    """For each of `rows` that shares a band key with known ones: the places of those that share most bands, at most `CLOSEST`.
+
+    known, keys: the band keys of the known rows, and of all rows; each a sequence of bands.
+    """
+    orders, bounds = [], []
+    for held, band in zip(known, keys, strict=True):
+        order = np.argsort(held, kind="stable")
+        ordered, wanted = held[order], band[rows]
+        orders.append(order.astype(np.uint32))
+        bounds.append(
+            np.stack([np.searchsorted(ordered, wanted, side) for side in ("left", "right")], axis=1).astype(np.uint32)
+        )
+    ranges = np.stack(bounds, axis=1)  # (rows, bands, 2)
+    for number in np.flatnonzero((ranges[:, :, 1] > ranges[:, :, 0]).any(axis=1)).tolist():
+        slices = zip(orders, ranges[number].tolist(), strict=True)
+        found = np.concatenate([order[start : min(end, start + LOOKED_AT)] for order, (start, end) in slices])
+        places, shared = np.unique(found, return_counts=True)
+        if len(places) > CLOSEST:
+            places = places[np.argsort(-shared, kind="stable")[:CLOSEST]]
+        yield int(rows[number]), places

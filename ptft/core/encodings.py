@@ -22,10 +22,15 @@ class Undecodable(ValueError):
         if encoding != "auto":
             reason = f"not {encoding} at byte {start}"
         elif guess:
-            reason = f"not UTF-8 at byte {start}; it may be {guess} (--set encoding={guess} reads it so)"
+            reason = f"not UTF-8 at byte {start}; it may be {guess} ({hint(guess)} reads it so)"
         else:
-            reason = f"not UTF-8 at byte {start}, nor surely anything else (--set encoding=NAME reads it as NAME)"
+            reason = f"not UTF-8 at byte {start}, nor surely anything else ({hint()} reads it as NAME)"
         super().__init__(reason)
+
+
+def hint(name: str = "NAME") -> str:
+    """How a user names an encoding: a knob of `ptft clean`."""
+    return f"ptft clean --set normalise.encoding={name}"
 
 
 def decode(raw: bytes, encoding: str = "auto") -> tuple[str, str]:
@@ -51,8 +56,11 @@ def canonical(encoding: str) -> str:
 
     Raises `LookupError` for an unknown name.
     """
-    name = codecs.lookup(encoding.strip()).name
-    if not codecs.lookup(name)._is_text_encoding:
+    try:
+        name = codecs.lookup(encoding.strip()).name
+    except ValueError as error:  # a NUL in the name
+        raise LookupError(f"not an encoding: {encoding!r}") from error
+    if not codecs.lookup(name)._is_text_encoding or name in _OF_NO_FILE:
         raise LookupError(f"not a text encoding: {encoding}")
     return _WIDER.get(name, name)
 
@@ -66,6 +74,7 @@ _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"), (b"\x84\x31\x95\x33", "gb18030"),
 )  # fmt: skip
+_OF_NO_FILE = {"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "charmap"}
 _WIDER = {
     "utf-8": "utf-8-sig", "gb2312": "gb18030", "gbk": "gb18030", "hz": "gb18030", "big5": "big5hkscs", "cp950": "big5hkscs",
     "shift_jis": "cp932", "euc_kr": "cp949", "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254",

@@ -18,7 +18,7 @@ from typing import IO, Any, Literal, cast
 import orjson
 
 from ptft.core.compression import open_bytes
-from ptft.core.encodings import Undecodable, byte_order_mark, canonical, decode
+from ptft.core.encodings import Undecodable, byte_order_mark, canonical, decode, hint
 from ptft.core.errors import InputError, UsageError
 from ptft.core.files import Source, unreadable
 from ptft.core.html import html_to_text
@@ -60,6 +60,8 @@ def read_rows(
                     yield item
         except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
             raise _broken(source, row_count, str(error)) from error
+        except UnicodeError as error:
+            raise _not_in(how.encoding, source, error) from error
         except OSError as error:
             if error.errno is None:  # bz2 and gzip report corrupt data as a bare OSError
                 raise _broken(source, row_count, str(error)) from error
@@ -100,6 +102,14 @@ def _named(row: Row, renames: Mapping[str, str]) -> Row:
 def _broken(source: Source, rows: int, detail: str) -> InputError:
     what = f"truncated or corrupt {source.compression or source.form} file, after row {rows:,} ({detail})"
     return InputError(what, where=str(source.path), remedy="fetch or compress the file again; nothing was written")
+
+
+def _not_in(encoding: str, source: Source, error: UnicodeError) -> InputError:
+    remedy = (
+        "leave the encoding out, and it is detected; or name another: utf-16-le, utf-16-be, utf-32-le and utf-32-be need no "
+        f"byte-order mark ({hint()})"
+    )
+    return InputError(f"this file is not {encoding} ({error})", where=str(source.path), remedy=remedy)
 
 
 # ---------------------------------------------------------------- one reader a form
@@ -184,7 +194,7 @@ def _why_not_json(raw: bytes, error: orjson.JSONDecodeError) -> str:
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as bad:
-        return f"not UTF-8 at byte {bad.start}"
+        return f"not UTF-8 at byte {bad.start} ({hint()} reads it as NAME)"
     return "a NUL byte in the row" if b"\x00" in raw else f"not valid JSON: {error.msg} at character {error.pos}"
 
 
@@ -283,7 +293,8 @@ def _csv_row(name: str, line: int, header: list[str], fields: list[str], encodin
     if len(fields) != len(header):
         return Rejected(name, line, f"{len(fields)} fields where the header has {len(header)}", _printable(joined))
     if not joined.isascii() and any("\udc80" <= char <= "\udcff" for char in joined):
-        return Rejected(name, line, f"not {encoding.upper()}", _printable(joined))
+        reason = f"not {encoding.upper()}" + (f" ({hint()} reads it as NAME)" if encoding == "utf-8" else "")
+        return Rejected(name, line, reason, _printable(joined))
     return Row(dict(zip(header, fields, strict=True)), name, line)
 
 

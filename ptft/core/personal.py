@@ -2,7 +2,7 @@
 
 What each kind means here, and what it leaves alone on purpose:
 
-    email      any address with a domain name; not "git@host" and not "icon@2x.png"
+    email      any address with a domain name, in Latin, Greek or Cyrillic letters; not "git@host" and not "icon@2x.png"
     ip         public addresses, v4 and v6, as FineWeb masks them: private, loopback and documentation addresses identify
                nobody. Nor a dotted quad that reads as a version ("version 8.0.45.1") or has four numbers below 20, which
                is a section number, a version or a public name server, and an address once in 40,000
@@ -12,7 +12,7 @@ What each kind means here, and what it leaves alone on purpose:
     phone      +country code; North American with separators; Chinese landlines with an area code, 400 and 800 numbers;
                any 7 to 12 digits after "Tel:", "Phone:", "Fax:", 电话, 热线, 传真
 
-Borders are those of ASCII: a Han character is a word character to `\\b`, and 电话13812345678 is a telephone number.
+Full-width digits (１３８…) are digits. Borders are those of ASCII: a Han character is a word character to `\\b`, and 电话13812345678 is a telephone number.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import datetime
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 KINDS = (
     "email",
@@ -49,17 +50,50 @@ def mask(text: str, kinds: Sequence[str] = KINDS) -> tuple[str, dict[str, int]]:
     wanted = [kind for kind in KINDS if kind in kinds] if kinds is not KINDS else KINDS
     if unknown := set(kinds).difference(KINDS):
         raise KeyError(*unknown)
+    read = _as_read(text)
     found = True
     while found:  # a placeholder may lay bare what touched it; nearly always once
         found = False
-        digits = _runs_of_digits(text)
+        digits = _runs_of_digits(read.plain)
         for kind in wanted:
-            if _may_hold(kind, text, digits):
-                text, count = _FIND[kind](text)
+            if _may_hold(kind, read.plain, digits):
+                read, count = _FIND[kind](read)
                 if count:
                     counts[kind] = counts.get(kind, 0) + count
                     found = True
-    return text, counts
+    return read.text, counts
+
+
+# ---------------------------------------------------------------- full-width digits
+
+
+class _Read(NamedTuple):
+    """A text, and how it is read: character for character, full-width digits (and the X of identity numbers) made plain."""
+
+    text: str
+    plain: str  # the text itself where there is nothing to make plain
+
+    def replaced(self, spans: Sequence[tuple[int, int]], placeholder: str) -> _Read:
+        text = _spliced(self.text, spans, placeholder)
+        return _Read(text, text if self.plain is self.text else _spliced(self.plain, spans, placeholder))
+
+
+_FULL_WIDTH = tuple(zip("０１２３４５６７８９", "0123456789", strict=True))
+
+
+def _as_read(text: str) -> _Read:
+    if text.isascii():
+        return _Read(text, text)
+    plain = text
+    for wide, narrow in _FULL_WIDTH:  # at memchr's speed, 40 times that of str.translate; itself where there is none
+        plain = plain.replace(wide, narrow)
+    return _Read(text, text if plain is text else plain.replace("Ｘ", "X").replace("ｘ", "x"))
+
+
+def _spliced(text: str, spans: Sequence[tuple[int, int]], placeholder: str) -> str:
+    ends = [0, *(end for _, end in spans)]
+    starts = [*(start for start, _ in spans), len(text)]
+    return placeholder.join(text[end:start] for end, start in zip(ends, starts, strict=True))
 
 
 # ---------------------------------------------------------------- one cheap look
@@ -85,31 +119,27 @@ def _may_hold(kind: str, text: str, digits: bytes) -> bool:
 
 
 def _replace(
-    pattern: re.Pattern[str], placeholder: str, text: str, holds: Callable[[re.Match[str]], bool]
-) -> tuple[str, int]:
+    pattern: re.Pattern[str], placeholder: str, read: _Read, holds: Callable[[re.Match[str]], bool]
+) -> tuple[_Read, int]:
     """Replace the matches that hold; returns the text and how many."""
-    count = 0
-
-    def replacement(match: re.Match[str]) -> str:
-        nonlocal count
-        if not holds(match):
-            return match.group()
-        count += 1
-        return placeholder
-
-    return pattern.sub(replacement, text), count
+    spans = [match.span() for match in pattern.finditer(read.plain) if holds(match)]
+    return (read.replaced(spans, placeholder), len(spans)) if spans else (read, 0)
 
 
 # ---------------------------------------------------------------- addresses
 
+# Latin, Greek and Cyrillic with their combining marks. Not Han and other scripts that put no space before an address.
+_LETTER = (
+    r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0300-\u037d\u037f-\u0386\u0388-\u0481\u0483-\u052f\u1e00-\u1fff"
+)
 _EMAIL = re.compile(
-    r"(?<![A-Za-z0-9._%+\-])[A-Za-z0-9._%+\-]++[@＠]"  # possessive: a run of letters is read once
-    r"[A-Za-z0-9\-]++(?:\.[A-Za-z0-9\-]++)++(?<=[A-Za-z]{2})"
+    rf"(?<![{_LETTER}0-9._%+\-])[{_LETTER}0-9._%+\-]++[@＠]"  # possessive: a run of letters is read once
+    rf"[{_LETTER}0-9\-]++(?:\.[{_LETTER}0-9\-]++)++(?<=[{_LETTER}]{{2}})"
 )
 _NOT_DOMAINS = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".service", ".js", ".css", ".html")
 
 
-def _emails(text: str) -> tuple[str, int]:
+def _emails(text: _Read) -> tuple[_Read, int]:
     return _replace(_EMAIL, PLACEHOLDERS["email"], text, lambda match: not match.group().endswith(_NOT_DOMAINS))
 
 
@@ -130,7 +160,7 @@ _NUMBERING_BEFORE = re.compile(
 _SMALL = 20
 
 
-def _ips(text: str) -> tuple[str, int]:
+def _ips(text: _Read) -> tuple[_Read, int]:
     text, fours = _replace(_IPV4, PLACEHOLDERS["ip"], text, _is_public_ipv4)
     text, sixes = _replace(_IPV6, PLACEHOLDERS["ip"], text, lambda match: _is_public(match.group()))
     return text, fours + sixes
@@ -175,13 +205,15 @@ def is_id_zh(number: str) -> bool:
     return _ID_CHECKS[total % 11] == number[17].upper()
 
 
+_EXPIRY = r"(?:0[1-9]|1[0-2]) ?/ ?(?:20)?[0-9]{2}(?![0-9/])"  # what a card's number is often followed by
 _CARD = re.compile(
     r"[2-69](?<![0-9A-Za-z_.+\-].)(?<![0-9] .)(?:"
     r"[0-9]{12,18}"
-    r"|[0-9]{3}(?P<four>[ \-])[0-9]{4}(?P=four)[0-9]{4}(?P=four)[0-9]{1,4}(?:(?P=four)[0-9]{1,3})?"
+    r"|[0-9]{3}(?P<four>[ \-])[0-9]{4}(?P=four)[0-9]{4}(?P=four)[0-9]{1,4}"
+    rf"(?:(?P=four)(?!{_EXPIRY})[0-9]{{1,3}})?"
     r"|(?<=3)[47][0-9]{2}(?P<amex>[ \-])[0-9]{6}(?P=amex)[0-9]{5}"
     r"|(?<=6)[0-9]{5}(?P<union>[ \-])[0-9]{10,13}"
-    r")(?![0-9A-Za-z_]|[ .\-][0-9])"
+    rf")(?![0-9A-Za-z_]|[.\-][0-9]| (?!{_EXPIRY})[0-9])"
 )
 # Issuers' prefixes, each with the lengths they issue; 95588, 95598, 95599 are Chinese debit cards older than UnionPay's.
 _ISSUERS = re.compile(
@@ -203,11 +235,11 @@ def is_bank_card(number: str) -> bool:
     return (sum(digits[::2]) + sum(_LUHN[digit] for digit in digits[1::2])) % 10 == 0
 
 
-def _ids(text: str) -> tuple[str, int]:
+def _ids(text: _Read) -> tuple[_Read, int]:
     return _replace(_ID_ZH, PLACEHOLDERS["id_zh"], text, lambda match: is_id_zh(match.group().replace(" ", "")))
 
 
-def _cards(text: str) -> tuple[str, int]:
+def _cards(text: _Read) -> tuple[_Read, int]:
     return _replace(_CARD, PLACEHOLDERS["bank_card"], text, lambda match: is_bank_card(_digits(match.group())))
 
 
@@ -251,19 +283,19 @@ _CUE = re.compile(
 )
 
 
-def _mobiles(text: str) -> tuple[str, int]:
+def _mobiles(text: _Read) -> tuple[_Read, int]:
     return _replace_all(_MOBILES, PLACEHOLDERS["mobile_zh"], text, lambda match: not match.group().endswith("0" * 8))
 
 
-def _phones(text: str) -> tuple[str, int]:
+def _phones(text: _Read) -> tuple[_Read, int]:
     text, count = _replace_all(_PHONES, PLACEHOLDERS["phone"], text, _is_phone)
     text, cued = _replace(_ANY_PHONE, PLACEHOLDERS["phone"], text, _is_cued)
     return text, count + cued
 
 
 def _replace_all(
-    patterns: Sequence[re.Pattern[str]], placeholder: str, text: str, holds: Callable[[re.Match[str]], bool]
-) -> tuple[str, int]:
+    patterns: Sequence[re.Pattern[str]], placeholder: str, text: _Read, holds: Callable[[re.Match[str]], bool]
+) -> tuple[_Read, int]:
     counts = 0
     for pattern in patterns:
         text, count = _replace(pattern, placeholder, text, holds)
@@ -280,7 +312,7 @@ def _is_cued(match: re.Match[str]) -> bool:
     return _CUE.search(match.string[max(0, match.start() - 16) : match.start()]) is not None
 
 
-_FIND: dict[str, Callable[[str], tuple[str, int]]] = {
+_FIND: dict[str, Callable[[_Read], tuple[_Read, int]]] = {
     "email": _emails,
     "ip": _ips,
     "id_zh": _ids,

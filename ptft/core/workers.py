@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from typing import Any, TypeVar
 
 from ptft.core.errors import RunError
@@ -86,7 +86,8 @@ class _Worker:
         self.number: int | None = None
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, function), daemon=True)
-        self._process.start()
+        with _interrupts_held_back():
+            self._process.start()
         theirs.close()
 
     def give(self, number: int, task: Any) -> None:
@@ -111,6 +112,20 @@ class _Worker:
 
 
 @contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits until afterwards, and then is the parent's alone: a process started meanwhile has it blocked from birth.
+
+    Ignoring it would do that too, but in the main thread only, and would lose what comes meanwhile.
+    """
+    resource_tracker.ensure_running()  # it unblocks SIGINT where it starts its own process
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _death_explained() -> Iterator[None]:
     try:
         yield
@@ -123,7 +138,9 @@ def _death_explained() -> Iterator[None]:
 
 
 def _serve(pipe: connection.Connection, function: Callable[[Any], Any]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group: the parent decides; blocked until here
     threading.Thread(target=_die_with_parent, daemon=True).start()
     with suppress(EOFError, ConnectionError):
         while True:

@@ -68,7 +68,7 @@ def test_too_little_to_tell(raw: bytes) -> None:
 
 
 def test_the_remedy_names_the_guess() -> None:
-    with pytest.raises(Undecodable, match=r"it may be \w+ \(--set encoding=\w+ reads it so\)"):
+    with pytest.raises(Undecodable, match=r"it may be \w+ \(ptft clean --set normalise.encoding=\w+ reads it so\)"):
         decode("Včera večer jsme šli na dlouhou procházku.".encode("cp1250"))
 
 
@@ -87,7 +87,7 @@ def test_a_named_encoding_is_strict() -> None:
         decode(b"abc\xff", "gbk")
     with pytest.raises(Undecodable, match="not utf-8 at byte 3"):
         decode(b"abc\xff", "utf-8")
-    for name in ("no-such", "rot13", "base64"):
+    for name in ("no-such", "rot13", "hex", "base64", "idna", "punycode", "unicode_escape", "undefined", "", "a\0b"):
         with pytest.raises(LookupError):
             decode(b"abc", name)
 

@@ -164,11 +164,40 @@ def test_rows_in_a_named_encoding(tmp_path: Path, form: str, name: str) -> None:
 def test_rows_are_utf8_unless_it_is_said(tmp_path: Path) -> None:
     lines = [json.dumps(row, ensure_ascii=False).encode("gbk") for row in CHINESE]
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
-    assert {item.reason for item in only_rejected(read(tmp_path))} <= {f"not UTF-8 at byte {at}" for at in range(40)}
+    assert {item.reason for item in only_rejected(read(tmp_path))} <= {
+        f"not UTF-8 at byte {at} (ptft clean --set normalise.encoding=NAME reads it as NAME)" for at in range(40)
+    }
     (tmp_path / "a.jsonl").write_bytes(b"\n".join([*lines, b'{"text": "\xff\xff"}']))
     items = read(tmp_path, encoding="gbk")
     assert [item.line for item in only_rejected(items)] == [51] and len(items) == 51
     assert "not gb18030 at byte" in only_rejected(items)[0].reason
+
+
+@pytest.mark.parametrize(
+    "name", ["utf-16", "utf-32", "utf-16-le", "utf-32-be", "utf-7", "cp424", "iso2022_jp", "cp037"]
+)
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv"])
+def test_a_file_in_another_encoding_than_said_is_no_crash(tmp_path: Path, form: str, name: str) -> None:
+    (tmp_path / f"a.{form}").write_bytes(encoded(form, CHINESE) + bytes(range(256)))
+    try:
+        items = read(tmp_path, encoding=name)
+        assert not any(isinstance(item, Row) and "今天" in str(item.data) for item in items)
+    except InputError as error:
+        assert error.exit_code == 3 and str(tmp_path / f"a.{form}") in str(error)
+        assert "--set normalise.encoding=NAME" in error.remedy
+
+
+def test_a_missing_byte_order_mark_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(encoded("jsonl", CHINESE))
+    with pytest.raises(InputError, match=r"a\.jsonl: this file is not utf-16 .*BOM"):
+        read(tmp_path, encoding="utf-16")
+
+
+def test_rows_that_are_not_utf8_say_how_to_read_them(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "\xff"}\n')
+    (tmp_path / "b.csv").write_bytes(b"text\n\xff\n")
+    assert all("--set normalise.encoding=NAME" in item.reason for item in only_rejected(read(tmp_path)))
+    assert len(only_rejected(read(tmp_path))) == 2
 
 
 def test_documents_in_any_encoding(tmp_path: Path) -> None:
@@ -177,7 +206,7 @@ def test_documents_in_any_encoding(tmp_path: Path) -> None:
     (tmp_path / "b.html").write_bytes(f"<p>{words}</p>".encode("utf-16"))
     (tmp_path / "c.txt").write_bytes(b"\xb0\xa1")
     assert [item.data["text"] for item in read(tmp_path) if isinstance(item, Row)] == [words, words]
-    assert "--set encoding=" in only_rejected(read(tmp_path))[0].reason
+    assert "--set normalise.encoding=" in only_rejected(read(tmp_path))[0].reason
     with pytest.raises(UsageError, match="no encoding"):
         read(tmp_path, encoding="no-such")
 
@@ -197,7 +226,7 @@ def test_bad_lines_are_rejected_with_their_line(tmp_path: Path) -> None:
     assert [item.line for item in items if isinstance(item, Row)] == [1, 9]
     assert "not valid JSON" in rejected[0].reason
     assert "not list" in rejected[1].reason
-    assert rejected[2].reason == "not UTF-8 at byte 10"
+    assert rejected[2].reason.startswith("not UTF-8 at byte 10 (")
     assert "NUL" in rejected[3].reason
     assert all(item.source == "a.jsonl" and item.raw for item in rejected)
 

@@ -86,6 +86,19 @@ def test_a_copy_without_its_source_is_left_out_where_a_near_row_is_held_out(tmp_
     assert 0 < record.counts["augmented_left_out"] < 30
 
 
+def test_a_copy_that_says_what_a_held_out_row_says_is_left_out(tmp_path: Path) -> None:
+    """Its own source is in train, but rewording has made another row of it."""
+    split(tmp_path / "plain", ROWS)
+    plain = place_of(tmp_path / "plain")
+    source = next(row for row in ROWS if plain[row["id"]] == "train")
+    copies = [copy_of(source, number, other["text"]) for number, other in enumerate(ROWS)]
+    record = split(tmp_path / "out", [*copies, *ROWS])
+    place = place_of(tmp_path / "out")
+    for number, other in enumerate(ROWS):
+        assert place.get(copies[number]["id"]) == ("train" if plain[other["id"]] == "train" else None)
+    assert record.counts["augmented_train"] == record.counts["augmented_left_out"] == 20
+
+
 def test_only_copies_are_all_train(tmp_path: Path) -> None:
     progress = Silent()
     record = split(tmp_path / "out", [copy_of(row) for row in ROWS], progress)

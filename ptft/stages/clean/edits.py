@@ -6,22 +6,23 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
-from ptft.core.examples import shape_of
+from ptft.core.examples import Shape, shape_of
 from ptft.core.html import html_to_text, looks_like_html
 from ptft.core.personal import mask
 from ptft.core.text import language, normalise
 from ptft.core.wordlist import WordMatcher, load_words
 from ptft.stages.clean.recipe import C4, CleanRecipe, listed
-from ptft.stages.clean.signals.measure import UNSPACED
+from ptft.stages.clean.signals.measure import CHINESE, UNSPACED
 
 TEXT_SHAPES = ("text", "text-label")  # rows with one text, whose lines may go
 NOT_PROSE = ("label", "tags")
+NAMES_THINGS = ("role", "from", "type", "id", "name", "tool_call_id")  # fields of a message that hold no prose
 
 
 @dataclass
@@ -40,44 +41,36 @@ class Editor:
         self._kinds = recipe.personal_kinds
         self._matcher = _matcher(recipe.sensitive.lists, tuple(words)) if recipe.word_lists else None
 
-    def text_before_masks(self, data: Mapping[str, Any]) -> str:
-        """The text of a row of text as `edit` has it when it drops parts seen before."""
-        return self._lines_edited(self._plain(data["text"]), Counter())
+    # ------------------------------------------------------------ how texts are written
 
-    def edit(self, data: Mapping[str, Any], edits: Edits, without: Callable[[str], str] = str) -> dict[str, Any]:
-        """The row with its prose edited; other fields ride along untouched.
+    def normalised(self, text: str) -> str:
+        """As a text is written, be it a row's or an evaluation set's. Only Chinese is converted to another script."""
+        options = self.recipe.normalise
+        script = options.script if options.script != "keep" and language(text) in CHINESE else "keep"
+        return normalise(text, repair=options.repair, script=script)
 
-        without: drops the parts of a row of text that were seen before.
+    def written(
+        self, data: Mapping[str, Any], counts: Counter[str], without: Callable[[str], str] = str
+    ) -> dict[str, Any]:
+        """The row with its prose normalised, and in rows of text pages as text and some lines gone; masks come later.
+
+        without: drops the parts of a row of text that were seen before. Other fields ride along untouched.
         """
         shape = shape_of(data)
         assert shape is not None
         if shape.name in TEXT_SHAPES:
-            lines = without(self._lines_edited(self._plain(data["text"]), edits.counts))
-            return {**data, "text": self._masked(lines, edits)}
-        prose = {*shape.needs, *(("input", "system") if shape.name == "alpaca" else ())}.difference(NOT_PROSE)
-        return {name: self._prose(value, edits) if name in prose else value for name, value in data.items()}
-
-    def _prose(self, value: Any, edits: Edits) -> Any:
-        """A text; a list of tokens, none of which may vanish; or a list of messages, of which only the content is text."""
-        if isinstance(value, str):
-            return self._masked(self._plain(value), edits)
-        if not isinstance(value, list):
-            return value
-        return [(self._plain(item) or item) if isinstance(item, str) else self._message(item, edits) for item in value]
-
-    def _message(self, message: Any, edits: Edits) -> Any:
-        if not isinstance(message, dict):
-            return message
+            return {**data, "text": without(self._lines_edited(self._page_as_text(data["text"]), counts))}
         return {
-            name: self._prose(value, edits) if name in ("content", "value") and isinstance(value, str) else value
-            for name, value in message.items()
+            name: _each_text(value, self.normalised) if name in _prose(shape) else value for name, value in data.items()
         }
 
-    def _plain(self, text: str) -> str:
-        options = self.recipe.normalise
-        if options.html != "off" and looks_like_html(text):
-            text = html_to_text(text, options.html)
-        return normalise(text, repair=options.repair, script=options.script)
+    def text_of(self, data: Mapping[str, Any]) -> str:
+        """The text of a row of text as `written` has it before parts go that were seen before."""
+        return self._lines_edited(self._page_as_text(data["text"]), Counter())
+
+    def _page_as_text(self, text: str) -> str:
+        content = self.recipe.normalise.html
+        return self.normalised(html_to_text(text, content) if content != "off" and looks_like_html(text) else text)
 
     def _lines_edited(self, text: str, counts: Counter[str]) -> str:
         if "c4" not in self.recipe.rule_sets or language(text) in UNSPACED:  # a Chinese line is one "word" to C4
@@ -85,6 +78,19 @@ class Editor:
         kept, dropped = c4_lines(text, self.recipe.c4)
         counts["lines_dropped_by_c4"] += dropped
         return kept
+
+    # ------------------------------------------------------------ masks
+
+    @property
+    def masks(self) -> bool:
+        return bool(self._kinds) or self._matcher is not None
+
+    def masked(self, data: Mapping[str, Any], edits: Edits) -> dict[str, Any]:
+        """The row with personal data and sensitive words masked in all of its prose, tools' arguments among it."""
+        shape = shape_of(data)
+        assert shape is not None
+        mask_one = partial(self._masked, edits=edits)
+        return {name: _every_text(value, mask_one) if name in _prose(shape) else value for name, value in data.items()}
 
     def _masked(self, text: str, edits: Edits) -> str:
         if self._kinds:
@@ -98,6 +104,40 @@ class Editor:
         text, count = self._matcher.mask(text)
         edits.counts["masked_words"] += count
         return text
+
+
+def _prose(shape: Shape) -> set[str]:
+    """The fields of a shape that hold texts."""
+    return {*shape.needs, *(("input", "system") if shape.name == "alpaca" else ())}.difference(NOT_PROSE)
+
+
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """A text; a list of tokens, none of which may vanish; or a list of messages, of which only the content is text."""
+    if isinstance(value, str):
+        return change(value)
+    if not isinstance(value, list):
+        return value
+    return [(change(item) or item) if isinstance(item, str) else _content(item, change) for item in value]
+
+
+def _content(message: Any, change: Callable[[str], str]) -> Any:
+    if not isinstance(message, dict):
+        return message
+    return {
+        name: _each_text(value, change) if name in ("content", "value", "text") else value
+        for name, value in message.items()
+    }
+
+
+def _every_text(value: Any, change: Callable[[str], str]) -> Any:
+    """Every text within a value, but for what only names things."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_every_text(item, change) for item in value]
+    if isinstance(value, dict):
+        return {name: item if name in NAMES_THINGS else _every_text(item, change) for name, item in value.items()}
+    return value
 
 
 @lru_cache(maxsize=2)
@@ -126,7 +166,9 @@ def c4_lines(text: str, rules: C4) -> tuple[str, int]:
 def _c4_keeps(line: str, rules: C4) -> bool:
     line = line.strip()
     words = line.split()
-    if len(words) < rules.min_line_words or len(max(words, key=len)) > rules.max_word_characters:
+    if len(max(words, key=len)) > rules.max_word_characters:
+        return False
+    if len(words) < rules.min_line_words and (line.isascii() or language(line) not in UNSPACED):
         return False
     if rules.terminal_punctuation and (not line.endswith(_TERMINAL) or line.endswith(("...", "…"))):
         return False

@@ -19,6 +19,8 @@ from ptft.stages.clean.recipe import CleanRecipe
 from ptft.stages.clean.rules import Reason, broken_rules, rules_of
 from ptft.stages.clean.signals.measure import F32, NAMES, SENSITIVE, measure, unmeasured
 
+CUT_FOR = "cut_for"
+ADDED = ("reasons", "similarity", "duplicate_of", "duplicate_in", "cluster_size", CUT_FOR)  # to rows, by clean
 ACCEPTED_SHAPES = tuple(shape for shape in SHAPES if shape.name != "prediction")
 
 
@@ -56,23 +58,33 @@ def measured(
     without: Sequence[Callable[[str], str]] | None = None,
 ) -> Measured:
     """Edit and measure rows. without: for each row, what drops the parts of its text that were seen before."""
-    edits = Edits(Counter())
-    data, sensitive = [], np.zeros(len(rows), np.float32)
-    for number, row in enumerate(rows):
-        edits.sensitive = 0
-        data.append(editor.edit(row.data, edits, without[number] if without else str))
+    counts: Counter[str] = Counter()
+    plain = [_without_ours(row.data, counts) for row in rows]
+    data = [editor.written(row, counts, without[number] if without else str) for number, row in enumerate(plain)]
+    names = _protect(data, recipe, editor, protected, counts) if protected is not None else [""] * len(data)
+    sensitive = np.zeros(len(rows), np.float32)
+    for number in range(len(rows)) if editor.masks else ():
+        edits = Edits(counts)
+        data[number] = editor.masked(data[number], edits)
         sensitive[number] = edits.sensitive
     texts = [row_text(item) for item in data]
+    for number, text in enumerate(texts):
+        if not text.strip():  # all of it was edited away: the dropped row says what it was
+            data[number] = plain[number]
     tokens = tokenise(texts)
-    names = [""] * len(data)
-    if protected is not None and _protect(recipe, data, tokens, protected, names, edits.counts):
-        texts = [row_text(item) for item in data]
-        tokens = tokenise(texts)
     languages, scores = identify(texts) if recipe.identifies else by_script(texts)
     table = measure(texts, languages, tokens) if recipe.measures else unmeasured(len(texts))
     if recipe.word_lists:
         table[:, NAMES.index(SENSITIVE)] = sensitive
-    return Measured(data, texts, tokens, languages, scores, table, names, edits.counts)
+    return Measured(data, texts, tokens, languages, scores, table, names, counts)
+
+
+def _without_ours(data: Mapping[str, Any], counts: Counter[str]) -> dict[str, Any]:
+    """The row without the fields that clean itself adds: those of an earlier result would be mistaken for this one's."""
+    ours = [name for name in ADDED if name in data]
+    if ours:
+        counts["rows_with_fields_of_clean"] += 1
+    return {name: value for name, value in data.items() if name not in ours}
 
 
 def by_script(texts: Sequence[str]) -> tuple[list[str], F32]:
@@ -81,28 +93,37 @@ def by_script(texts: Sequence[str]) -> tuple[list[str], F32]:
 
 
 def _protect(
-    recipe: CleanRecipe,
-    data: list[dict[str, Any]],
-    tokens: Tokens,
-    protected: Protected,
-    names: list[str],
-    counts: Counter[str],
-) -> bool:
-    """Name the rows that share text with an evaluation set, or cut that text out of them; whether any was cut."""
-    changed = False
+    data: list[dict[str, Any]], recipe: CleanRecipe, editor: Editor, protected: Protected, counts: Counter[str]
+) -> list[str]:
+    """Name the rows that share text with an evaluation set (""; they do not), or cut that text out of them, in place."""
+    names = [""] * len(data)
+    tokens = tokenise([row_text(row) for row in data])
     for number, row in enumerate(data):
         spans = protected.find(tokens.of(number)[0])
         if not spans:
             continue
         shape = shape_of(row)
-        places = token_spans(row["text"]) if shape is not None and shape.name in TEXT_SHAPES else []
-        if recipe.protect.action == "cut" and len(places) == len(tokens.of(number)[0]):
-            data[number] = {**row, "text": cut(row["text"], spans, places)}
-            counts["spans_cut_for_evaluation"] += len(spans)
-            changed = True
-        else:
-            names[number] = spans[0][2]
-    return changed
+        if recipe.protect.action == "cut" and shape is not None and shape.name in TEXT_SHAPES:
+            text, cut_for = _cut(row["text"], spans, protected, editor)
+            if any(map(str.isalnum, text)):
+                data[number] = {**row, "text": text, CUT_FOR: cut_for}
+                counts["rows_cut_for_evaluation"] += 1
+                continue
+        names[number] = spans[0][2]
+    return names
+
+
+def _cut(
+    text: str, spans: Sequence[tuple[int, int, str]], protected: Protected, editor: Editor
+) -> tuple[str, list[str]]:
+    """The text without what an evaluation set has too, and the evaluation rows that have it. Ends that meet may share anew."""
+    cut_for: list[str] = []
+    while spans:
+        cut_for += [name for _, _, name in spans if name not in cut_for]
+        places = token_spans(text)
+        text = editor.normalised(cut(text, spans, places)) if spans[-1][1] <= len(places) else ""
+        spans = protected.find(tokenise([text]).hashes)
+    return text, cut_for
 
 
 def judge(recipe: CleanRecipe, rows: Measured) -> list[list[Reason]]:
@@ -110,7 +131,10 @@ def judge(recipe: CleanRecipe, rows: Measured) -> list[list[Reason]]:
     reasons: list[list[Reason]] = [[] for _ in rows.data]
     for number, (text, lang, score) in enumerate(zip(rows.texts, rows.languages, rows.scores.tolist(), strict=True)):
         if not text.strip():
-            reasons[number].append(Reason("empty", 0, 1))
+            shared = rows.protected[number]
+            reasons[number].append(
+                Reason("protected", shared, recipe.protect.ngram) if shared else Reason("empty", 0, 1)
+            )
             continue
         if recipe.languages and lang not in recipe.languages:
             reasons[number].append(Reason("language", lang, recipe.lang))

@@ -34,9 +34,7 @@ def hash_block(job: Job, block: Block) -> int:
     counts: list[int] = []
     for row in rows:
         shape = shape_of(row.data)
-        parts = (
-            parts_of(editor.text_before_masks(row.data), options.parts) if shape and shape.name in TEXT_SHAPES else []
-        )
+        parts = parts_of(editor.text_of(row.data), options.parts) if shape and shape.name in TEXT_SHAPES else []
         hashes += [
             part_hash(part) if len(part.strip()) >= max(1, options.min_part_characters) else NEVER for part in parts
         ]

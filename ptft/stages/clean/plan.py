@@ -74,7 +74,9 @@ def _rows(recipe: CleanRecipe, inputs: Inputs) -> _Look:
     rows = [row for row in sample.rows if problem_of(row, expected) is None]
     words = tuple(source.path for source in inputs.rows.get("sensitive.files", ()))
     evaluation = inputs.rows.get("protect.files", ())
-    found = measured(rows, recipe, Editor(recipe, words), protected(evaluation, recipe.protect) if evaluation else None)
+    editor = Editor(recipe, words)
+    guarded = protected(evaluation, recipe.protect, editor.normalised) if evaluation else None
+    found = measured(rows, recipe, editor, guarded)
     return _Look(found, sizes_of(rows), _sample_lines(sample, expected.name, len(rows)), sample.estimated_rows)
 
 

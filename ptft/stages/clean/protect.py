@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,11 +16,12 @@ from ptft.core.examples import row_text, shape_of
 from ptft.core.files import Source, write_json
 from ptft.core.formats import read_rows
 from ptft.core.minhash import I64, U64, ngrams, tokenise
-from ptft.core.rows import Row
+from ptft.core.rows import Rejected, Row
 from ptft.stages.clean.recipe import Protect
 
 BATCH = 2000  # evaluation rows tokenised at a time
 FILE = "protected"
+ANY_SIZE = 1 << 40  # bytes of a row
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,16 @@ def _loaded(folder: Path) -> Protected:
 # ---------------------------------------------------------------- of evaluation sets
 
 
-def protected(sources: Iterable[Source], recipe: Protect) -> Protected:
-    """The n-grams of every text of every evaluation row. Raises `InputError` where there is none."""
+def protected(sources: Iterable[Source], recipe: Protect, written: Callable[[str], str] = str) -> Protected:
+    """The n-grams of every text of every evaluation row. Raises `InputError` where there is none, or one cannot be read.
+
+    written: normalises a text as the rows' are, so that both meet.
+    """
     names: list[str] = []
     grams: dict[int, list[tuple[U64, int]]] = {}
     too_short = 0
     for batch in _batches(sources):
-        texts = [(len(names) + number, text) for number, row in enumerate(batch) for text in _texts(row.data)]
+        texts = [(len(names) + number, written(text)) for number, row in enumerate(batch) for text in _texts(row.data)]
         names += [f"{row.source}:{row.data['id']}" for row in batch]
         tokens = tokenise([text for _, text in texts])
         for number, (row_number, _) in enumerate(texts):
@@ -106,9 +110,13 @@ def protected(sources: Iterable[Source], recipe: Protect) -> Protected:
 
 def _batches(sources: Iterable[Source]) -> Iterable[list[Row]]:
     batch: list[Row] = []
-    for item in read_rows(sources):
-        if isinstance(item, Row):
-            batch.append(item)
+    for item in read_rows(sources, max_row_bytes=ANY_SIZE):
+        if isinstance(item, Rejected):  # left out, its text would leak into the training rows unseen
+            remedy = "mend the row: each of an evaluation set has to be read to be protected"
+            raise InputError(
+                f"an evaluation row cannot be read: {item.reason}", where=f"{item.source}:{item.line}", remedy=remedy
+            )
+        batch.append(item)
         if len(batch) == BATCH:
             yield batch
             batch = []
@@ -116,14 +124,21 @@ def _batches(sources: Iterable[Source]) -> Iterable[list[Row]]:
 
 
 def _texts(data: dict[str, Any]) -> list[str]:
-    """What training rows must not share: all text of the row as one, and each of its texts alone."""
-    parts = [
-        row_text(data),
-        *(value for name, value in data.items() if isinstance(value, str) and name not in ("id", "label")),
-    ]
-    if shape_of(data) is None:
-        parts = parts[1:]
-    return [text for text in dict.fromkeys(parts) if text.strip()]
+    """What training rows must not share: all text of the row as one, and each of its texts alone, however deep."""
+    whole = [row_text(data)] if shape_of(data) is not None else []
+    return [text for text in dict.fromkeys([*whole, *_strings(data)]) if text.strip()]
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name not in ("id", "label", "role", "from"):
+                yield from _strings(item)
 
 
 def _merged(parts: Sequence[tuple[U64, int]]) -> tuple[U64, I64]:

@@ -19,14 +19,15 @@ from ptft.core.examples import row_text
 from ptft.core.files import Source
 from ptft.core.formats import read_rows
 from ptft.core.minhash import tokenise
-from ptft.core.rows import Row
+from ptft.core.rows import Rejected
 from ptft.stages.clean.block import Job, commit
-from ptft.stages.clean.judge import Measured
+from ptft.stages.clean.judge import ADDED, CUT_FOR, Measured
 from ptft.stages.clean.output import DROPPED
+from ptft.stages.clean.protect import ANY_SIZE
 from ptft.stages.clean.recipe import CleanRecipe
 from ptft.stages.clean.signals.table import Signals, read_measuring, read_signals
 
-ADDED = ("reasons", "similarity", "duplicate_of", "duplicate_in", "cluster_size")  # to rows, by clean
+STRIPPED = tuple(name for name in ADDED if name != CUT_FOR)  # what is decided anew
 MEASURING = (  # knobs that decide what is measured, by their beginnings
     "columns", "text_field", "normalise.", "sensitive.lists", "sensitive.action", "personal", "duplicates.parts",
     "duplicates.scope", "duplicates.min_part_characters", "protect.", "c4.terminal_punctuation", "c4.min_line_words",
@@ -89,9 +90,10 @@ def blocks_of(folder: Path, rows: int) -> Iterator[Rejudged]:
 def _lines(folder: Path, pattern: str) -> Generator[bytes, None, None]:
     for path in sorted(folder.glob(pattern)):
         source = Source(path, path.name, "jsonl", path.suffix if path.suffix != ".jsonl" else "")
-        for item in read_rows([source]):
-            if isinstance(item, Row):
-                yield orjson.dumps({name: value for name, value in item.data.items() if name not in ADDED})
+        for item in read_rows([source], max_row_bytes=ANY_SIZE):
+            if isinstance(item, Rejected):
+                raise InputError(item.reason, where=f"{path}:{item.line}", remedy="clean the input again")
+            yield orjson.dumps({name: value for name, value in item.data.items() if name not in STRIPPED})
 
 
 def rows_in(folder: Path) -> int:

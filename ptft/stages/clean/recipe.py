@@ -158,7 +158,7 @@ class Normalise:
 class Sensitive:
     """Sensitive words, many thousands at once."""
 
-    lists: str = knob("", "ptft's own short lists: en, zh or both", flag="--sensitive")
+    lists: str = knob("", "ptft's own short lists: en, zh or en,zh", flag="--sensitive")
     files: tuple[str, ...] = knob((), "lists of your own: text files, a word a line", flag="--words", path="rows")
     action: Literal["drop", "mask"] = knob("drop", "a text with sensitive words: drop it, or mask the words")
     max_sensitive_words: int = knob(0, "most sensitive words a text may have before it is dropped", low=0)
@@ -274,6 +274,8 @@ class CleanRecipe(Recipe):
 
     def problems(self) -> list[str]:
         problems = [*_unknown("lang", self.languages, LANGUAGES), *self.augment.problems()]
+        if not listed(self.rules):
+            problems.append("rules: name a set, or off")
         if self.rules not in RULES:
             problems += _unknown("rules", listed(self.rules), (*RULES, *RULE_SETS))
         problems += _unknown("personal", self.personal_kinds, PERSONAL) + _unknown(

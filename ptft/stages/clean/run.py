@@ -18,14 +18,15 @@ from ptft.core.dedup import Store, components
 from ptft.core.errors import InputError, UsageError
 from ptft.core.files import json_line
 from ptft.core.minhash import Scheme
-from ptft.core.progress import Progress
-from ptft.core.rows import Rejected, RejectLog, Row
+from ptft.core.progress import Progress, table_of
+from ptft.core.rows import Rejected, RejectLog, Row, keep_rejected
 from ptft.core.workers import ordered_map
 from ptft.stages.clean import against, augmented, parts, reapply, report
 from ptft.stages.clean.block import Block, Job, clean_block, scheme_of
-from ptft.stages.clean.edits import TEXT_SHAPES
+from ptft.stages.clean.edits import TEXT_SHAPES, Editor
 from ptft.stages.clean.funnel import Funnel
 from ptft.stages.clean.items import TEXT, first_shape, read_items
+from ptft.stages.clean.judge import ADDED
 from ptft.stages.clean.output import Duplicate, Written, write_corpus
 from ptft.stages.clean.protect import protected
 from ptft.stages.clean.recipe import CleanRecipe
@@ -38,6 +39,7 @@ def run(recipe: CleanRecipe, inputs: Inputs, out: Output, progress: Progress) ->
     measuring = reapply.measuring_of(recipe)
     if recipe.reapply:
         measuring = reapply.measuring_at(recipe, inputs.folders["reapply"])
+        keep_rejected(inputs.folders["reapply"] / "rejected.jsonl", out.new)
     augment = augmented.prepared(recipe, inputs)
     bands = scheme_of(recipe)
     log = RejectLog(out.new / "rejected.jsonl", recipe.max_bad_rows)
@@ -52,10 +54,10 @@ def run(recipe: CleanRecipe, inputs: Inputs, out: Output, progress: Progress) ->
     with progress.step("writing", total=len(folders), unit="blocks") as step:
         written = write_corpus(folders, gone, out.new, recipe.output, measuring, funnel, step)
     if not written.kept:
-        raise InputError(f"every one of the rows is dropped: {_reasons(funnel)}", remedy=_REMEDY)
+        raise InputError(f"every one of the rows is dropped: {_reasons(funnel)}", remedy=_remedy(funnel))
     if store:
         corpus = out.new / f"corpus.{recipe.output}"
-        against.save(out.new, corpus, written.kept, store, written.candidates, bands)
+        against.save(out.new, corpus, written.kept, store, written.candidates, bands, measuring)
     made = augmented.write(augment, recipe.seed, recipe.workers, out, progress)
     report.write(out.new / "report.html", recipe, funnel)
     _report(funnel, written, log, progress)
@@ -70,9 +72,14 @@ def run(recipe: CleanRecipe, inputs: Inputs, out: Output, progress: Progress) ->
     return Result(counts)
 
 
-_REMEDY = (
-    "loosen the rule with --set, for example gopher_quality.min_words=10 or fineweb2.min_words=10, or use --rules off"
-)
+def _remedy(funnel: Funnel) -> str:
+    rule = next(iter(funnel.counts()["dropped_by_reason"]))
+    others = {
+        "language": "check --lang", "min_language_score": "check min_language_score", "empty": "check --text-field",
+        "protected": "the input is the evaluation set itself, or holds it: check --protect",
+        "earlier_duplicate": "earlier results have all of it: check --against",
+    }  # fmt: skip
+    return others.get(rule) or f"loosen the rule with --set {rule}=..., or use --rules off"
 
 
 def plan(recipe: CleanRecipe, inputs: Inputs, progress: Progress) -> Plan:
@@ -127,7 +134,7 @@ def _cleaned(work: _Work) -> list[Path]:
         work.progress.note(
             f"the rows are {expected.name}: strings are normalised and duplicates dropped, no quality rules"
         )
-    words = tuple(source.path for source in inputs.rows.get("sensitive.files", ()))
+    words = _word_files(inputs)
     job = Job(recipe, work.bands, expected, work.state, words, _protects(work), recipe.duplicates.parts != "off")
     if job.parts:
         _find_parts(work, job)
@@ -168,12 +175,16 @@ def _log_block(folder: Path, log: RejectLog) -> int:
     return good + len(rejected)
 
 
+def _word_files(inputs: Inputs) -> tuple[Path, ...]:
+    return tuple(source.path for source in inputs.rows.get("sensitive.files", ()))
+
+
 def _protects(work: _Work) -> bool:
     """Keep the n-grams of the evaluation sets in the state, for every worker; whether there are any."""
     sources, options = work.inputs.rows.get("protect.files", ()), work.recipe.protect
     if not sources:
         return False
-    found = protected(sources, options)
+    found = protected(sources, options, Editor(work.recipe).normalised)
     found.save(work.state)
     if found.too_short:
         short = f"{found.too_short:,} evaluation texts have fewer than {options.min_tokens} tokens"
@@ -202,10 +213,11 @@ def _duplicates(
 ) -> dict[int, Duplicate]:
     options = recipe.duplicates
     gone: dict[int, Duplicate] = {}
-    sources = inputs.rows.get("duplicates.against", ())
+    sources = [source for source in inputs.rows.get("duplicates.against", ()) if source.path.name != augmented.FILE]
     if sources:
+        editor = Editor(recipe, _word_files(inputs))
         with progress.step("duplicates of earlier results", total=1, unit="index") as step:
-            earlier, remade = against.repeats_of_earlier(recipe, store, sources, bands)
+            earlier, remade = against.repeats_of_earlier(recipe, editor, store, sources, bands)
             step.advance()
         for path in remade:
             progress.note(f"{path} has no index made with these settings: its rows were fingerprinted anew")
@@ -215,7 +227,9 @@ def _duplicates(
         }
     with progress.step("near-duplicates", total=bands.bands, unit="bands") as step:
         roots = components(store, bands.bands, options.threshold, step.advance)
-    for row, repeat in repeats(store, roots, options.threshold, _rank(recipe, store, folders), frozenset(gone)).items():
+    for row, repeat in repeats(
+        store, roots, bands.bands, options.threshold, _rank(recipe, store, folders), frozenset(gone)
+    ).items():
         rule = "exact_duplicate" if repeat.exact else "near_duplicate"
         gone[row] = Duplicate(rule, repeat.similarity, options.threshold, repeat.of, cluster_size=repeat.cluster_size)
     return gone
@@ -240,6 +254,13 @@ def _report(funnel: Funnel, written: Written, log: RejectLog, progress: Progress
         progress.warn(f"{log.bad:,} of {log.rows:,} rows cannot be used: see rejected.jsonl")
     if written.same_ids:
         progress.warn(f"{written.same_ids:,} kept rows have an id that another kept row has too; all are kept")
+    if replaced := funnel.edits["rows_with_fields_of_clean"]:
+        progress.warn(
+            f"{replaced:,} rows had fields that clean writes itself ({', '.join(ADDED)}): those were left out"
+        )
     if funnel.rules():
         progress.table(funnel.step_table())
         progress.table(funnel.rule_table())
+    if any(funnel.edits.values()):
+        rows = [(name.replace("_", " "), count) for name, count in sorted(funnel.edits.items()) if count]
+        progress.table(table_of("edits", ("", "times"), rows))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
@@ -10,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ptft.core.dedup import Store, first_of_equal
-from ptft.core.minhash import I64
+from ptft.core.minhash import I64, U32
 
-ROUNDS = 64  # a component is taken apart in at most this many rounds; what is left then stays
+MANY = 64  # of so many rows, those are compared with the one that stays that share a band key with it
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class Repeat:
 def repeats(
     store: Store,
     roots: I64,
+    bands: int,
     threshold: float,
     rank: Sequence[npt.NDArray[np.generic]] = (),
     without: Set[int] = frozenset(),
@@ -42,13 +42,11 @@ def repeats(
     first = first_of_equal(store)
     found: dict[int, Repeat] = {}
     left = [_ranked(members, rank, without) for members in _components(roots)]
-    for _ in range(ROUNDS):
-        left = [members for members in left if len(members) > 1]
-        if not left:
-            break
+    keys = _KeysOf(store, bands)
+    while left := [members for members in left if len(members) > 1]:  # each round takes one row and more from each
         left = [
             _without_repeats(members, similar, threshold, first, found)
-            for members, similar in zip(left, _similar_to_first(store, first, left), strict=True)
+            for members, similar in zip(left, _similar_to_first(store, first, left, keys), strict=True)
         ]
     return found
 
@@ -59,12 +57,34 @@ def _ranked(members: Sequence[int], rank: Sequence[npt.NDArray[np.generic]], wit
     return sorted(members, key=lambda row: tuple(values[row] for values in rank), reverse=True) if rank else members
 
 
-def _similar_to_first(store: Store, first: I64, groups: Sequence[Sequence[int]]) -> Iterator[list[float]]:
-    """How similar each group's other rows are to its first one. Equal texts need no look."""
-    pairs = [(int(first[kept]), int(first[row])) for kept, *others in groups for row in others]
-    known = store.similarities([pair for pair in dict.fromkeys(pairs) if pair[0] != pair[1]])
-    similar = iter([1.0 if left == right else known[left, right] for left, right in pairs])
-    return (list(itertools.islice(similar, len(group) - 1)) for group in groups)
+class _KeysOf:
+    """The band keys of rows of large components: (bands, rows), read once."""
+
+    def __init__(self, store: Store, bands: int) -> None:
+        self._store, self._bands = store, bands
+        self._keys: U32 | None = None
+
+    def sharing(self, kept: int, others: Sequence[int]) -> npt.NDArray[np.bool_]:
+        """Which of the others share a key with the kept row."""
+        if self._keys is None:
+            self._keys = np.stack([self._store.band(band) for band in range(self._bands)])
+        return np.asarray((self._keys[:, others] == self._keys[:, [kept]]).any(axis=0))
+
+
+def _similar_to_first(
+    store: Store, first: I64, groups: Sequence[Sequence[int]], keys: _KeysOf
+) -> Iterator[list[float]]:
+    """How similar each group's other rows are to its first one. Equal texts need no look; in a large group, nor do
+    rows that share no band key with it, as nearly all that are similar do."""
+    asked: list[list[tuple[int, int] | None]] = []
+    for kept, *others in groups:
+        near = keys.sharing(kept, others).tolist() if len(others) > MANY else [True] * len(others)
+        asked.append(
+            [(int(first[kept]), int(first[row])) if look else None for row, look in zip(others, near, strict=True)]
+        )
+    pairs = dict.fromkeys(pair for group in asked for pair in group if pair is not None and pair[0] != pair[1])
+    known = store.similarities(list(pairs))
+    return ([0.0 if pair is None else known.get(pair, 1.0) for pair in group] for group in asked)
 
 
 def _without_repeats(

@@ -18,7 +18,7 @@ from ptft.core.progress import Progress, table_of
 from ptft.core.rows import RejectLog, Row, RowWriter
 from ptft.core.scoring import dtype_here
 from ptft.core.weights import tensors
-from ptft.stages.eval import answers, classify, given, language
+from ptft.stages.eval import answers, classify, given, language, protected
 from ptft.stages.eval.recipe import EvalRecipe
 from ptft.stages.eval.tasks import (
     SHAPES_FOR,
@@ -84,6 +84,8 @@ def _model(
     from ptft.core.models import load
 
     folder = inputs.folders["model"]
+    if unprotected := protected.warning(folder, inputs.data):
+        progress.warn(unprotected)
     loaded = load(folder, dtype=dtype_here(folder))
     shape = shape_for(loaded.kind, inputs.data, recipe, folder)
     task = task_for(loaded.kind, shape)

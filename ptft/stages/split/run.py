@@ -49,7 +49,8 @@ def run(recipe: SplitRecipe, inputs: Inputs, out: Output, progress: Progress) ->
     roots = _clusters(recipe, _folders(out.state), bands, progress)
     of_originals = assign(roots, strata.codes()[rows.originals()].tolist(), shares_of(recipe), recipe.seed)
     lost = _orphans_lost(recipe, inputs, Job(bands, out.state), rows, of_originals, progress)
-    parts = all_parts(rows, of_originals, lost)
+    equal = _equal_to_held_out(out.state, rows, of_originals)
+    parts = all_parts(rows, of_originals, np.union1d(lost, equal))
     _write(recipe, inputs, parts, out.new, progress)
     _report(recipe, strata.values, parts, rows, progress)
     return Result(_counts(log, roots, parts) | numbers_of(parts, rows))
@@ -193,6 +194,14 @@ def _orphans_lost(
     return near_held_out(roots, of_originals, orphans)
 
 
+def _equal_to_held_out(state: Path, rows: Rows, of_originals: U8) -> I64:
+    """Copies that say what a row of val or test says: rewording one row may give another."""
+    folders = _folders(state)
+    if not folders or rows.originals().all():
+        return np.empty(0, np.int64)
+    return rows.equal_to(Store(folders).exact()[of_originals != TRAIN])
+
+
 # ---------------------------------------------------------------- writing
 
 
@@ -229,7 +238,7 @@ def _report(recipe: SplitRecipe, strata: Sequence[str], parts: U8, rows: Rows, p
     if copies := numbers_of(parts, rows):
         train, left_out = copies["augmented_train"], copies["augmented_left_out"]
         progress.note(
-            f"{train:,} augmented rows go to train with their sources; {left_out:,} are left out, made from rows of val or test"
+            f"{train:,} augmented rows go to train with their sources; {left_out:,} are left out, made from rows of val or test or equal to one"
         )
     shares = dict(zip(SPLITS, shares_of(recipe), strict=True))
     asked = [(number, name) for number, name in enumerate(SPLITS) if shares[name] > 0]

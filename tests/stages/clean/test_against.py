@@ -10,6 +10,7 @@ import pytest
 from cleaning import clean, rows_of, write_rows
 from documents import documents, english
 
+from ptft.core.errors import InputError
 from ptft.core.progress import Silent
 
 
@@ -74,3 +75,48 @@ def test_results_chain_and_nothing_comes_twice(tmp_path: Path) -> None:
         kept += [row["id"] for row in rows_of(out / "corpus.jsonl")]
         against.append(str(out))
     assert sorted(kept) == sorted(row["id"] for row in rows)
+
+
+def test_other_names_and_other_writing_are_found_too(tmp_path: Path) -> None:
+    old = [{"id": f"o{number}", "body": english(random.Random(number))} for number in range(6)]
+    new = [{"id": f"n{number}", "body": english(random.Random(number))} for number in range(3, 9)]
+    data, earlier = write_rows(tmp_path / "new.jsonl", new), write_rows(tmp_path / "old.jsonl", old)
+    clean(tmp_path / "out", data, text_field="body", sets=[f"duplicates.against={earlier}"])
+    assert [row["id"] for row in rows_of(tmp_path / "out/corpus.jsonl")] == ["n6", "n7", "n8"]
+    with pytest.raises(InputError, match="no row to compare with"):
+        clean(
+            tmp_path / "wrong", write_rows(tmp_path / "t.jsonl", documents(2)), sets=[f"duplicates.against={earlier}"]
+        )
+
+
+def test_a_row_of_any_size_keeps_its_place_in_an_earlier_result(tmp_path: Path) -> None:
+    rows = [{"id": "long", "text": "long " * 4000}, *documents(3)]
+    data, sets = write_rows(tmp_path / "old.jsonl", rows), ["max_row_bytes=100000", "rules='off'"]
+    clean(tmp_path / "earlier", data, sets=sets)
+    new = write_rows(tmp_path / "new.jsonl", [rows[2], documents(1, seed=5)[0]])
+    small = ["max_row_bytes=10000", "rules='off'"]
+    clean(tmp_path / "out", new, sets=[*small, f"duplicates.against={tmp_path / 'earlier'}"])
+    (gone,) = rows_of(tmp_path / "out/dropped.jsonl")
+    assert (gone["id"], gone["duplicate_of"]) == ("doc0001", "doc0001")
+
+
+def test_the_right_one_of_many_rows_of_one_template_is_found(tmp_path: Path) -> None:
+    """All rows share most bands; each new row is nearly one earlier row."""
+    rng = random.Random(1)
+    template = [f"t{number}" for number in range(300)]
+
+    def filled(number: int) -> list[str]:
+        return template[:150] + [f"v{number}x{place}" for place in range(45)] + template[150:]
+
+    old = [{"id": f"a{number}", "text": " ".join(filled(number))} for number in range(400)]
+    new = [{"id": f"b{number}", "text": " ".join([*filled(number)[:-1], "end"])} for number in range(400)]
+    rng.shuffle(new)
+    new += documents(1)
+    clean(tmp_path / "earlier", write_rows(tmp_path / "old.jsonl", old), rules="off")
+    kept = len(rows_of(tmp_path / "earlier/corpus.jsonl"))
+    record = clean(
+        tmp_path / "out", write_rows(tmp_path / "new.jsonl", new), rules="off",
+        sets=[f"duplicates.against={tmp_path / 'earlier'}"],
+    )  # fmt: skip
+    assert kept == 400
+    assert record.counts["dropped_by_reason"]["earlier_duplicate"] >= 396

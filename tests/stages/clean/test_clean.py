@@ -67,7 +67,7 @@ def test_every_reason_is_listed_and_the_first_counted(tmp_path: Path) -> None:
     (dropped,) = rows_of(tmp_path / "out/dropped.jsonl")
     reasons = {reason["rule"]: (reason["value"], reason["limit"]) for reason in dropped["reasons"]}
     assert dropped["text"] == bad["text"]
-    assert reasons["gopher_quality.min_words"] == (7, 50)
+    assert reasons["gopher_quality.min_words"] == (4, 50)  # marks alone are no words
     assert {
         "gopher_quality.min_mean_word_length",
         "gopher_quality.max_symbols_per_word",
@@ -579,3 +579,87 @@ def test_state_does_not_outlive_the_run(tmp_path: Path) -> None:
     names = list(itertools.chain.from_iterable(files for _, _, files in os.walk(tmp_path / "out")))
     assert sorted(names) == sorted(["corpus.jsonl", "run.json", *(Path(name).name for name in ALWAYS)])
     shutil.rmtree(tmp_path / "out")
+
+
+# ---------------------------------------------------------------- edits
+
+
+def test_pages_are_made_text_in_rows_of_text_alone(tmp_path: Path) -> None:
+    page = "<!DOCTYPE html><html><body><nav>Home</nav><p>" + documents(1)[0]["text"] + "</p></body></html>"
+    rows = [
+        {"id": "page", "text": page},
+        {"id": "chat", "messages": [{"role": "user", "content": "A page?"}, {"role": "assistant", "content": page}]},
+        {"id": "alpaca", "instruction": "Write a page.", "output": page},
+    ]
+    sets = ["duplicates.enabled=false"]
+    clean(tmp_path / "out", write_rows(tmp_path / "in.jsonl", rows), rules="off", sets=sets)
+    kept = {row["id"]: row for row in rows_of(tmp_path / "out/corpus.jsonl")}
+    assert kept["page"]["text"] == documents(1)[0]["text"].replace("\n", " ")
+    assert kept["chat"]["messages"][1]["content"] == page and kept["alpaca"]["output"] == page
+
+
+def test_masks_reach_every_text_of_a_row(tmp_path: Path) -> None:
+    call = {"id": "c1", "function": {"name": "mail", "arguments": '{"to": "ann@example.com"}'}}
+    rows = [
+        {"id": "t", "tokens": ["Write", "to", "ann@example.com"], "tags": ["O", "O", "O"]},
+        {"id": "m", "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "I am ann@example.com, write to me."}]},
+            {"role": "assistant", "content": "I do.", "tool_calls": [call]},
+        ]},
+    ]  # fmt: skip
+    clean(tmp_path / "out", write_rows(tmp_path / "in.jsonl", rows), rules="off", personal="all")
+    written = (tmp_path / "out/corpus.jsonl").read_text("utf-8")
+    assert "ann@" not in written and written.count("<EMAIL>") == 3
+    assert rows_of(tmp_path / "out/corpus.jsonl")[0]["tokens"] == ["Write", "to", "<EMAIL>"]
+
+
+def test_c4_keeps_the_chinese_lines_of_a_bilingual_text(tmp_path: Path) -> None:
+    english_lines = documents(1)[0]["text"].split("\n")
+    text = "\n".join([english_lines[0], "这座桥在去年春天修好了。", english_lines[1], "no", english_lines[2]])
+    data = write_rows(tmp_path / "in.jsonl", [{"id": "b", "text": text}])
+    clean(tmp_path / "out", data, rules="c4", sets=["c4.min_sentences=0"])
+    (row,) = rows_of(tmp_path / "out/corpus.jsonl")
+    assert row["text"] == text.replace("\nno\n", "\n")
+
+
+def test_only_chinese_changes_its_script(tmp_path: Path) -> None:
+    rows = [
+        {"id": "ja", "text": "吾輩は猫である。名前はまだ無い。"},
+        {"id": "zh", "text": "這隻貓沒有名字，可是大家都喜歡牠。"},
+    ]
+    clean(tmp_path / "out", write_rows(tmp_path / "in.jsonl", rows), rules="off", sets=["normalise.script=simplified"])
+    kept = {row["id"]: row["text"] for row in rows_of(tmp_path / "out/corpus.jsonl")}
+    assert kept["ja"] == rows[0]["text"] and "这只猫没有名字" in kept["zh"]
+
+
+def test_fields_that_clean_writes_are_not_taken_over(tmp_path: Path) -> None:
+    rows = [{**row, "cluster_size": 99, "reasons": "mine", "note": "kept"} for row in documents(3)]
+    progress = Silent()
+    data = write_rows(tmp_path / "in.jsonl", rows)
+    clean(tmp_path / "out", data, progress=progress)
+    assert rows_of(tmp_path / "out/corpus.jsonl") == [{**row, "note": "kept"} for row in documents(3)]
+    assert any("3 rows had fields that clean writes itself" in warning for warning in progress.warnings)
+
+
+def test_the_remedy_fits_the_reason(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "in.jsonl", documents(4))
+    with pytest.raises(InputError) as caught:
+        clean(tmp_path / "out", data, lang="ko")
+    assert caught.value.remedy == "check --lang"
+    with pytest.raises(InputError) as caught:
+        clean(tmp_path / "other", data, sets=[f"protect.files={data}"])
+    assert "--protect" in caught.value.remedy
+
+
+# ---------------------------------------------------------------- long chains
+
+
+def test_a_long_chain_of_neighbours_is_taken_apart_to_its_end(tmp_path: Path) -> None:
+    """Sliding windows over one text: each is like its neighbours, and no two that are kept are alike."""
+    words = [f"w{number}" for number in range(1600)]
+    rows = [{"id": f"c{start}", "text": " ".join(words[start * 4 : start * 4 + 100])} for start in range(375)]
+    clean(tmp_path / "out", write_rows(tmp_path / "in.jsonl", rows), rules="off", sets=["duplicates.keep=first"])
+    kept = [int(row["id"][1:]) for row in rows_of(tmp_path / "out/corpus.jsonl")]
+    # windows k steps apart share 96 - 4k of 96 + 4k shingles: alike for k of 1 and 2, and one pair in 800 shares no band
+    assert sum(after - before < 3 for before, after in itertools.pairwise(kept)) <= 2
+    assert 100 <= len(kept) <= 130

@@ -47,7 +47,7 @@ def test_a_shared_span_can_be_cut_out(tmp_path: Path) -> None:
     data, evaluation = corpus(tmp_path)
     record = clean(tmp_path / "out", data, sets=[f"protect.files={evaluation}", "protect.action=cut"])
     rows = {row["id"]: row["text"] for row in rows_of(tmp_path / "out/corpus.jsonl")}
-    assert record.counts["kept"] == 20 and record.counts["edits"] == {"spans_cut_for_evaluation": 2}
+    assert record.counts["kept"] == 20 and record.counts["edits"] == {"rows_cut_for_evaluation": 2}
     assert "HARBOUR" not in rows["doc0004"] and rows["doc0004"].endswith("He asked: ? Nobody knew.")
     assert "木桥" not in rows["doc0005"] and rows["doc0005"].endswith("他问：？没有人知道。")
 
@@ -95,3 +95,63 @@ def test_no_evaluation_ngram_survives_a_cut(tmp_path_factory: pytest.TempPathFac
     hashes = tokenise([left]).hashes
     joints = {tuple(hashes[at : at + 13]) for at in range(len(hashes) - 12)} & windows
     assert not joints or not any(tuple(tokenise([part]).hashes) in windows for part in left.split("\n"))
+
+
+# ---------------------------------------------------------------- what leaks otherwise
+
+
+def protect(folder: Path, row: str, evaluation: str, *sets: str) -> list[dict[str, object]]:
+    """The dropped rows, given one evaluation text and a row that holds some of it among others."""
+    rows = [*documents(4), {"id": "x", "text": row}]
+    data = write_rows(folder / "in.jsonl", rows)
+    path = write_rows(folder / "eval.jsonl", [{"id": "e", "text": evaluation}])
+    clean(folder / "out", data, rules="off", sets=[f"protect.files={path}", *sets])
+    return rows_of(folder / "out/dropped.jsonl")
+
+
+def test_ends_that_meet_after_a_cut_are_looked_at_again(tmp_path: Path) -> None:
+    words = [f"e{number}" for number in range(13)]
+    row = " ".join([*words[:6], *words, *words[6:], "finish"])
+    assert protect(tmp_path, f"start {row}", " ".join(words), "protect.action=cut") == []
+    (left,) = [row for row in rows_of(tmp_path / "out/corpus.jsonl") if row["id"] == "x"]
+    assert left["text"] == "start finish" and left["cut_for"] == ["eval.jsonl:e"]
+
+
+def test_a_row_that_is_all_evaluation_text_is_dropped_and_says_what_it_was(tmp_path: Path) -> None:
+    (row,) = protect(tmp_path, QUESTION, QUESTION, "protect.action=cut")
+    assert row["text"] == QUESTION
+    assert row["reasons"] == [{"rule": "protected", "value": "eval.jsonl:e", "limit": 13}]
+
+
+def test_evaluation_texts_are_written_as_rows_are(tmp_path: Path) -> None:
+    import unicodedata
+
+    accents = "El señor Muñoz compró ocho días después cinco pequeños niños de porcelana en el almacén más próximo"
+    traditional = "去年春天在北方港口修好了那座又窄又舊的木橋的工程師是誰呢"
+    email = "Please write to editor@village-letter.com about the harbour bridge and the old wooden boat of the teacher"
+    for number, (row, evaluation, sets) in enumerate(
+        [
+            (accents, unicodedata.normalize("NFD", accents), ()),
+            (FRAGE, traditional, ("normalise.script=simplified",)),
+            (email, email, ("personal=all",)),
+        ]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        assert [row["id"] for row in protect(folder, row, evaluation, *sets)] == ["x"], row
+
+
+def test_texts_deep_in_an_evaluation_row_are_protected(tmp_path: Path) -> None:
+    rows = documents(4)
+    rows[2]["text"] += "\n" + QUESTION
+    evaluation = [{"id": "m", "question": "Which?", "choices": [{"text": "none"}, {"text": QUESTION}], "answer": 1}]
+    data, path = write_rows(tmp_path / "in.jsonl", rows), write_rows(tmp_path / "eval.jsonl", evaluation)
+    clean(tmp_path / "out", data, sets=[f"protect.files={path}"])
+    assert [row["id"] for row in rows_of(tmp_path / "out/dropped.jsonl")] == ["doc0002"]
+
+
+def test_an_evaluation_row_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    data, path = write_rows(tmp_path / "in.jsonl", documents(2)), tmp_path / "eval.jsonl"
+    path.write_text('{"text": "fine"}\n{"text": "cut sh\n', "utf-8")
+    with pytest.raises(InputError, match=r"eval\.jsonl:2.*cannot be read"):
+        clean(tmp_path / "out", data, sets=[f"protect.files={path}"])

