@@ -148,7 +148,9 @@ class Funnel:
             "what is left after each step", ("step", "documents", "bytes", "tokens", "dropped", "share"), rows
         )
 
-    def rule_table(self, title: str = "dropped, by first reason (all reasons: dropped.jsonl; samples: report.html)") -> Table:
+    def rule_table(
+        self, title: str = "dropped, by first reason (all reasons: dropped.jsonl; samples: report.html)"
+    ) -> Table:
         languages = self.languages()[:SHOWN_LANGUAGES]
         rows = [
             (rule, self.total(rule).documents, _percent(self.total(rule), self.total()),
