@@ -29,7 +29,7 @@ from ptft.stages.clean.signals.table import Signals, read_measuring, read_signal
 
 STRIPPED = tuple(name for name in ADDED if name != CUT_FOR)  # what is decided anew
 MEASURING = (  # knobs that decide what is measured, by their beginnings
-    "columns", "text_field", "normalise.", "sensitive.lists", "sensitive.action", "personal", "duplicates.parts",
+    "columns", "text_field", "normalise.", "sensitive.lists", "sensitive.files", "sensitive.action", "personal", "duplicates.parts",
     "duplicates.scope", "duplicates.min_part_characters", "protect.", "c4.terminal_punctuation", "c4.min_line_words",
     "c4.max_word_characters", "c4.javascript_lines", "c4.policy_lines", "c4.citations", "max_row_bytes",
 )  # fmt: skip
@@ -109,8 +109,8 @@ def rejudge_block(job: Job, block: Rejudged) -> int:
 
 def measured_of(block: Rejudged) -> Measured:
     data = [orjson.loads(line) for line in block.lines]
-    texts = [row_text(row) for row in data]
     found = block.signals
+    texts = ["" if empty else row_text(row) for row, empty in zip(data, found.empty, strict=True)]
     return Measured(
         data, texts, tokenise(texts), found.languages, found.scores, found.measures, found.protected, Counter()
     )

@@ -90,3 +90,28 @@ def test_a_dry_run_shows_what_other_limits_would_drop(tmp_path: Path, data: Path
     assert lines["sample"] == 60
     english = sum(row["language"] == "en" for row in table(tmp_path / "first"))
     assert str(lines["dropped of the sample, by rules"]).startswith(f"{english} ")
+
+
+def test_a_text_of_which_nothing_was_left_does_not_come_back(tmp_path: Path) -> None:
+    """Its dropped row says what it was; that is not the text that was measured."""
+    rows = [*documents(4), {"id": "twice", "text": documents(4)[2]["text"]}]
+    sets = ["duplicates.parts=lines", "duplicates.enabled=false"]
+    clean(tmp_path / "first", write_rows(tmp_path / "in.jsonl", rows), sets=sets)
+    again = [
+        *sets,
+        "gopher_quality.min_words=0",
+        "gopher_quality.min_stop_words=0",
+        "gopher_quality.min_alphabetic_words=0",
+    ]
+    clean(tmp_path / "again", sets=[*again, "rules=noise"], reapply=str(tmp_path / "first"))
+    for out in ("first", "again"):
+        (gone,) = rows_of(tmp_path / out / "dropped.jsonl")
+        assert (gone["id"], gone["reasons"][0]["rule"], gone["text"]) == ("twice", "empty", rows[2]["text"])
+
+
+def test_other_word_lists_cannot_be_applied(tmp_path: Path, data: Path) -> None:
+    clean(tmp_path / "first", data)
+    words = tmp_path / "words.txt"
+    words.write_text("harbour\n", "utf-8")
+    with pytest.raises(UsageError, match=r"sensitive\.files"):
+        clean(tmp_path / "out", sets=[f"sensitive.files={words}"], reapply=str(tmp_path / "first"))

@@ -86,6 +86,7 @@ class Signals:
     """n rows of the table. measures: (n, len(NAMES))."""
 
     kept: list[bool]
+    empty: list[bool]  # nothing was left of the text: the row holds what it was before
     languages: list[str]
     scores: F32
     bytes_in: Any
@@ -104,6 +105,7 @@ def read_signals(folder: Path, rows: int) -> Iterator[Signals]:
         column = batch.column
         yield Signals(
             column("kept").to_pylist(),
+            [rule == "empty" for rule in column("rule").to_pylist()],
             column("language").to_pylist(),
             column("language_score").to_numpy(zero_copy_only=False),
             column("bytes_in").to_numpy(zero_copy_only=False),
