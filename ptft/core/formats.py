@@ -25,6 +25,7 @@ from ptft.core.html import html_to_text
 from ptft.core.rows import RAW_KEPT, Rejected, Row
 
 MAX_ROW_BYTES = 16 * 2**20  # a row longer than this is a broken file far more often than a document
+ANY_SIZE = 1 << 40  # the limit for files that ptft wrote itself
 
 
 def read_rows(

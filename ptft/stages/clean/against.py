@@ -24,12 +24,12 @@ from ptft.core.dedup import Store, fingerprints, most_shared
 from ptft.core.errors import InputError
 from ptft.core.examples import row_text, shape_of
 from ptft.core.files import Source, write_json
+from ptft.core.formats import ANY_SIZE
 from ptft.core.minhash import I64, U32, U64, Scheme, jaccard, shingles, tokenise
 from ptft.core.rows import Row
 from ptft.stages.clean import reapply
 from ptft.stages.clean.edits import Editor, Edits
 from ptft.stages.clean.items import read_items
-from ptft.stages.clean.protect import ANY_SIZE
 from ptft.stages.clean.recipe import CleanRecipe
 
 FOLDER = "index"

@@ -19,15 +19,14 @@ import xxhash
 from ptft.core.blocks import begin, committed, cut, folder_of
 from ptft.core.contracts import Inputs, Output
 from ptft.core.examples import row_text
-from ptft.core.files import Source, count_lines, json_line, write_json
-from ptft.core.formats import read_rows
+from ptft.core.files import count_lines, json_line, write_json
 from ptft.core.minhash import U64
 from ptft.core.progress import Progress, table_of
-from ptft.core.rows import Row, RowWriter
+from ptft.core.rows import RowWriter
 from ptft.core.workers import ordered_map
 from ptft.stages.clean.augment.augment import augment_rows, lacking, located, ready
 from ptft.stages.clean.augment.recipe import Augment
-from ptft.stages.clean.protect import ANY_SIZE
+from ptft.stages.clean.items import rows_of_result
 from ptft.stages.clean.recipe import CleanRecipe
 
 FILE = "augmented.jsonl"
@@ -79,7 +78,8 @@ def _merged(out: Output, state: Path) -> dict[str, Counter[str]]:
     notes: dict[str, Counter[str]] = {"refused": Counter(), "sentences": Counter()}
     seen: set[int] = set()
     with RowWriter(out.new / FILE) as writer:
-        for folder in sorted(path for path in state.iterdir() if path.is_dir()):
+        for number in range(sum(1 for path in state.iterdir() if path.is_dir())):
+            folder = folder_of(state, number)
             for line in (folder / "rows.jsonl").read_bytes().splitlines(keepends=True):
                 digest = _hash_of(row_text(orjson.loads(line)))
                 if digest in seen:
@@ -102,9 +102,7 @@ def _show(title: str, counts: Counter[str], progress: Progress) -> None:
 
 
 def _rows(new: Path) -> Iterator[Mapping[str, Any]]:
-    path = next(iter(new.glob("corpus.*")))
-    source = Source(path, path.name, "jsonl", path.suffix if path.suffix != ".jsonl" else "")
-    return (item.data for item in read_rows([source], max_row_bytes=ANY_SIZE) if isinstance(item, Row))
+    return rows_of_result(next(iter(new.glob("corpus.*"))))
 
 
 def _blocks(new: Path, state: Path) -> Iterator[tuple[int, tuple[Mapping[str, Any], ...]]]:

@@ -6,10 +6,13 @@ import itertools
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from ptft.core.errors import InputError
 from ptft.core.examples import Shape, shape_of
 from ptft.core.files import Source
-from ptft.core.formats import read_rows
+from ptft.core.formats import ANY_SIZE, read_rows
 from ptft.core.rows import Rejected, RejectLog, Row
 from ptft.stages.clean.judge import ACCEPTED_SHAPES
 from ptft.stages.clean.recipe import CleanRecipe
@@ -31,6 +34,15 @@ def read_items(recipe: CleanRecipe, sources: Iterable[Source]) -> Generator[Row 
         encoding=options.encoding,
         content="all" if options.html == "all" else "main",
     )
+
+
+def rows_of_result(path: Path) -> Generator[dict[str, Any], None, None]:
+    """The rows of a file that clean wrote, of any size. Raises `InputError` where one cannot be read."""
+    source = Source(path, path.name, "jsonl", path.suffix if path.suffix != ".jsonl" else "")
+    for item in read_rows([source], max_row_bytes=ANY_SIZE):
+        if isinstance(item, Rejected):
+            raise InputError(item.reason, where=f"{path}:{item.line}", remedy="clean the input again")
+        yield item.data
 
 
 def first_shape(items: Generator[Row | Rejected, None, None]) -> Shape:

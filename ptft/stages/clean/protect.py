@@ -14,14 +14,13 @@ import orjson
 from ptft.core.errors import InputError
 from ptft.core.examples import row_text, shape_of
 from ptft.core.files import Source, write_json
-from ptft.core.formats import read_rows
+from ptft.core.formats import ANY_SIZE, read_rows
 from ptft.core.minhash import I64, U64, ngrams, tokenise
 from ptft.core.rows import Rejected, Row
 from ptft.stages.clean.recipe import Protect
 
 BATCH = 2000  # evaluation rows tokenised at a time
 FILE = "protected"
-ANY_SIZE = 1 << 40  # bytes of a row
 
 
 @dataclass(frozen=True)

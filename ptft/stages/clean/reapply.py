@@ -16,14 +16,11 @@ import orjson
 from ptft.core import recipes, record
 from ptft.core.errors import InputError, UsageError
 from ptft.core.examples import row_text
-from ptft.core.files import Source
-from ptft.core.formats import read_rows
 from ptft.core.minhash import tokenise
-from ptft.core.rows import Rejected
 from ptft.stages.clean.block import Job, commit
+from ptft.stages.clean.items import rows_of_result
 from ptft.stages.clean.judge import ADDED, CUT_FOR, Measured
 from ptft.stages.clean.output import DROPPED
-from ptft.stages.clean.protect import ANY_SIZE
 from ptft.stages.clean.recipe import CleanRecipe
 from ptft.stages.clean.signals.table import Signals, read_measuring, read_signals
 
@@ -89,11 +86,8 @@ def blocks_of(folder: Path, rows: int) -> Iterator[Rejudged]:
 
 def _lines(folder: Path, pattern: str) -> Generator[bytes, None, None]:
     for path in sorted(folder.glob(pattern)):
-        source = Source(path, path.name, "jsonl", path.suffix if path.suffix != ".jsonl" else "")
-        for item in read_rows([source], max_row_bytes=ANY_SIZE):
-            if isinstance(item, Rejected):
-                raise InputError(item.reason, where=f"{path}:{item.line}", remedy="clean the input again")
-            yield orjson.dumps({name: value for name, value in item.data.items() if name not in STRIPPED})
+        for row in rows_of_result(path):
+            yield orjson.dumps({name: value for name, value in row.items() if name not in STRIPPED})
 
 
 def rows_in(folder: Path) -> int:

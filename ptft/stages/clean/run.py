@@ -29,8 +29,10 @@ from ptft.stages.clean.items import TEXT, first_shape, read_items
 from ptft.stages.clean.judge import ADDED
 from ptft.stages.clean.output import Duplicate, Written, write_corpus
 from ptft.stages.clean.protect import protected
-from ptft.stages.clean.recipe import CleanRecipe
+from ptft.stages.clean.recipe import RULE_SETS, CleanRecipe
 from ptft.stages.clean.survivors import repeats
+
+STRICT = 0.2  # a share of the rows that one rule takes, from which it is named
 
 
 def run(recipe: CleanRecipe, inputs: Inputs, out: Output, progress: Progress) -> Result:
@@ -61,6 +63,7 @@ def run(recipe: CleanRecipe, inputs: Inputs, out: Output, progress: Progress) ->
     made = augmented.write(augment, recipe.seed, recipe.workers, out, progress)
     report.write(out.new / "report.html", recipe, funnel)
     _report(funnel, written, log, progress)
+    _name_the_strictest(funnel, out.final, progress)
     clusters = len({repeat.of for repeat in gone.values() if isinstance(repeat.of, int)})
     counts = {
         "rows_read": log.rows,
@@ -247,6 +250,18 @@ def _rank(recipe: CleanRecipe, store: Store, folders: Sequence[Path]) -> list[An
 
 def _reasons(funnel: Funnel) -> str:
     return ", ".join(f"{rule} {count:,}" for rule, count in funnel.counts()["dropped_by_reason"].items())
+
+
+def _name_the_strictest(funnel: Funnel, out: Path, progress: Progress) -> None:
+    """A rule that takes a large part of a corpus is perhaps not meant for it: say so, and how to change it cheaply."""
+    rules = [rule for rule in funnel.rules() if rule.partition(".")[0] in RULE_SETS]
+    for rule in rules:
+        share = funnel.total(rule).documents / funnel.total().documents
+        if share >= STRICT:
+            progress.warn(
+                f"{rule} dropped {share:.0%} of the rows. If that is not meant, see {out / 'report.html'}; to change it without measuring "
+                f"again: ptft clean --reapply {out} --set {rule}=... -o OTHER"
+            )
 
 
 def _report(funnel: Funnel, written: Written, log: RejectLog, progress: Progress) -> None:

@@ -641,6 +641,18 @@ def test_fields_that_clean_writes_are_not_taken_over(tmp_path: Path) -> None:
     assert any("3 rows had fields that clean writes itself" in warning for warning in progress.warnings)
 
 
+def test_a_rule_that_takes_much_is_named_with_the_way_to_change_it(tmp_path: Path) -> None:
+    short = [{"id": f"s{number}", "text": f"A short text, number {number}."} for number in range(3)]
+    for name, rows, warned in (("much", [*documents(6), *short], 1), ("little", [*documents(20), *short], 0)):
+        progress = Silent()
+        clean(tmp_path / name, write_rows(tmp_path / f"{name}.jsonl", rows), progress=progress)
+        assert (
+            sum("gopher_quality.min_words dropped 33% of the rows" in warning for warning in progress.warnings)
+            == warned
+        )
+        assert len(progress.warnings) == warned
+
+
 def test_the_remedy_fits_the_reason(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "in.jsonl", documents(4))
     with pytest.raises(InputError) as caught:
