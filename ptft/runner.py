@@ -61,6 +61,31 @@ class Outcome:
 
 def execute(request: Request, progress: Progress) -> Outcome:
     """Carry out a request. Raises a `PtftError` for everything that is the user's to mend."""
+    if not request.dry_run and _in_a_group(request.stage):
+        return _execute_in_group(request, progress)
+    return _execute(request, progress)
+
+
+def _in_a_group(stage: Stage) -> bool:
+    """Whether torchrun started this and other processes for a stage that trains."""
+    trains = any(knob.name == "nproc" for knob in recipes.knobs(stage.recipe))
+    return trains and int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_PORT" in os.environ
+
+
+def _execute_in_group(request: Request, progress: Progress) -> Outcome:
+    """Under torchrun rank 0 goes the usual way; the others wait for the work it shares out, and go when there is none."""
+    from ptft.core.training import processes
+
+    if int(os.environ.get("RANK", "0")) > 0:
+        processes.follow()
+        return Outcome()
+    try:
+        return _execute(request, progress)
+    finally:
+        processes.release()
+
+
+def _execute(request: Request, progress: Progress) -> Outcome:
     spool = Path(tempfile.gettempdir()) / f"ptft-{uuid.uuid4().hex}"  # made only where an input must be kept
     try:
         found = find(request.stage, request.recipe, request.arguments, spool)

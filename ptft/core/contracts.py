@@ -48,7 +48,7 @@ CORPUS = Contract("corpus", (("*.jsonl", "*.jsonl.zst", "*.jsonl.gz", "*.parquet
 TOKENIZER = Contract(
     "tokenizer", (("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json"),), "ptft tokenizer INPUT... -o DIR"
 )
-TOKENS = Contract("tokens", (("tokens.json",), ("train-*.bin",)), "ptft pack INPUT... -t TOKENIZER -o DIR")
+TOKENS = Contract("tokens", (("tokens.json",), ("train-*.npy",)), "ptft pack INPUT... -t TOKENIZER -o DIR")
 CHECKPOINT = Contract(
     "checkpoint", (("config.json", "adapter_config.json"), _WEIGHTS), "ptft pretrain INPUT... -t TOKENIZER -o DIR"
 )

@@ -1,65 +1,44 @@
-"""Token files: a corpus as memory-mapped tokens with document boundaries. One writer, one reader.
-
-tokens.json           dtype, vocabulary, tokenizer's hash, end-of-document token, counts and shards by split
-train-00000.bin       token ids, little-endian uint16 (uint32 from 65,536 on), every document ended by eos
-train-00000.ends      where each document ends in that file, in tokens, little-endian uint64
-tokenizer/            the tokenizer itself, so that training needs nothing else
-"""
+"""A corpus into a token folder: tokenised in parallel, written in order, able to go on after a kill. See `tokens` for what is in it."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import xxhash
 
-from ptft.core.contracts import TOKENIZER, TOKENS
+from ptft.core.contracts import TOKENIZER
 from ptft.core.errors import InputError
 from ptft.core.files import Source, hash_file, write_json
 from ptft.core.formats import read_rows
 from ptft.core.progress import Progress
 from ptft.core.rows import RejectLog, Row, accepted
+from ptft.core.shards import Splits, State
+from ptft.core.tokenising import Encoder, Special, fast_tokenizer, one_thread, special_of
+from ptft.core.tokens import META, Blocks, Packed, Packing, Shard, TokensMeta
+from ptft.core.workers import ordered_map
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
+__all__ = [
+    "JOURNAL", "META", "Blocks", "PackOptions", "Packed", "Shard", "TokensMeta", "fast_tokenizer", "in_validation",
+    "pack_corpus", "packed_once",
+]  # fmt: skip
 
-META = "tokens.json"
 JOURNAL = "journal.json"
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One file of tokens. bytes: UTF-8 bytes of the documents' text."""
-
-    file: str
-    tokens: int
-    documents: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class TokensMeta:
-    """What tokens.json holds."""
-
-    dtype: str
-    vocab_size: int
-    tokenizer_hash: str
-    eos_id: int
-    seq_len: int
-    shards: dict[str, tuple[Shard, ...]]
-
-    def total(self, split: str, what: str) -> int:
-        return sum(getattr(shard, what) for shard in self.shards.get(split, ()))
+BLOCK_BYTES = 8 * 2**20  # of text; a block ends here too, for every worker holds one
+NOT_TOKENIZER = ("run.json", "report.json", "rejected.jsonl")
 
 
 @dataclass(frozen=True)
 class PackOptions:
-    """val: share of documents kept for validation. block_rows: documents between two entries of the journal."""
+    """val: share of documents kept for validation. block_rows: documents a unit of work. workers: processes (0: one a core)."""
 
     seq_len: int
     val: float
@@ -67,89 +46,44 @@ class PackOptions:
     shard_tokens: int = 100_000_000
     block_rows: int = 2000
     columns: dict[str, str] = field(default_factory=dict)
-
-
-# ---------------------------------------------------------------- writing
-
-
-class _Split:
-    """Appends the documents of one split to its shards; can go back to any journalled point."""
-
-    def __init__(self, folder: Path, name: str, dtype: str, shard_tokens: int, shards: Sequence[Shard]) -> None:
-        self.folder, self.name, self.dtype, self.shard_tokens = folder, name, np.dtype(dtype), shard_tokens
-        self.shards = list(shards)
-        for shard in self.shards:  # what a kill left behind the last journal entry is cut off
-            _truncate(folder / shard.file, shard.tokens * self.dtype.itemsize)
-            _truncate((folder / shard.file).with_suffix(".ends"), shard.documents * 8)
-        known = {shard.file for shard in self.shards}
-        for stray in folder.glob(f"{name}-*.bin"):
-            if stray.name not in known:
-                stray.unlink()
-                stray.with_suffix(".ends").unlink(missing_ok=True)
-
-    def append(self, documents: Sequence[Sequence[int]], sizes: Sequence[int]) -> None:
-        start = 0
-        while start < len(documents):
-            if not self.shards or self.shards[-1].tokens >= self.shard_tokens:
-                self.shards.append(Shard(f"{self.name}-{len(self.shards):05d}.bin", 0, 0, 0))
-            start = self._fill(documents, sizes, start)
-
-    def _fill(self, documents: Sequence[Sequence[int]], sizes: Sequence[int], start: int) -> int:
-        """Append documents from `start` until the shard is full; return the first that is left."""
-        last, stop, tokens = self.shards[-1], start, self.shards[-1].tokens
-        ends = []
-        while stop < len(documents) and (tokens < self.shard_tokens or stop == start):
-            tokens += len(documents[stop])
-            ends.append(tokens)
-            stop += 1
-        path = self.folder / last.file
-        with path.open("ab") as file:
-            for document in documents[start:stop]:
-                file.write(np.asarray(document, dtype=self.dtype).tobytes())
-        with path.with_suffix(".ends").open("ab") as file:
-            file.write(np.asarray(ends, dtype="<u8").tobytes())
-        size = last.bytes + sum(sizes[start:stop])
-        self.shards[-1] = Shard(last.file, tokens, last.documents + stop - start, size)
-        return stop
-
-
-def _truncate(path: Path, size: int) -> None:
-    with path.open("ab") as file:
-        file.truncate(size)
+    packing: Packing = "concat"
+    workers: int = 1
+    journal_seconds: float = 2.0  # at most so much work is done again after a kill
 
 
 def pack_corpus(
-    sources: Sequence[Source], tokenizer: Path, folder: Path, options: PackOptions, log: RejectLog, progress: Progress
+    sources: Sequence[Source],
+    tokenizer: Path,
+    folder: Path,
+    options: PackOptions,
+    log: RejectLog,
+    progress: Progress,
+    onto: Sequence[Packed] = (),
 ) -> TokensMeta:
     """Tokenise a corpus into `folder`; called again after a kill, it goes on at the last journal entry.
 
-    The journal is written after a block's tokens are on disk, so whatever lies behind it is cut off and made again.
-    Raises `InputError` where the corpus is empty or the tokenizer has no end-of-document token.
+    onto: token folders whose shards come first, linked, not copied. The journal is written after a block's tokens are on disk, so
+    whatever lies behind it is cut off and made again. The result does not depend on workers, blocks or kills. Raises `InputError`
+    where there is nothing to train on or the tokenizer has no end-of-document token.
     """
-    fast, eos = fast_tokenizer(tokenizer)
-    dtype = "<u2" if fast.get_vocab_size(with_added_tokens=True) <= 2**16 else "<u4"
+    tokenizer_hash = hash_file(TOKENIZER.require(tokenizer) / "tokenizer.json")
+    alone = options.workers == 1
+    special = _encoder(tokenizer, tokenizer_hash).special if alone else special_of(tokenizer)
     folder.mkdir(parents=True, exist_ok=True)
     state = _read_journal(folder)
     names = ("train", "val") if options.val else ("train",)
-    splits = {
-        name: _Split(
-            folder, name, dtype, options.shard_tokens, [Shard(**shard) for shard in state["shards"].get(name, ())]
-        )
-        for name in names
-    }
-    log.restore(state["rows"], state["bad"], state["reject_bytes"])
-    seen = 0
-    with progress.step("packing", unit="documents") as step:
-        rows = accepted(_skip(read_rows(sources, columns=options.columns), state["rows"]), log, ("text",))
-        for block in _blocks(rows, options.block_rows):
-            _append(block, splits, fast, eos, options)
-            shards = {name: [asdict(shard) for shard in split.shards] for name, split in splits.items()}
-            write_json(
-                folder / JOURNAL, {"rows": log.rows, "bad": log.bad, "reject_bytes": log.size(), "shards": shards}
-            )
-            seen += len(block)
-            step.advance(len(block))
-    return _finish(folder, tokenizer, fast, eos, dtype, splits, options)
+    splits = Splits(folder, names, special.dtype, options.shard_tokens, state, onto)
+    log.restore(state.rows, state.bad, state.reject_bytes)
+    job = _Job(tokenizer, tokenizer_hash, special.dtype, options.val, options.seed)
+    with progress.step("packing", unit="documents") as step, one_thread():
+        blocks = _Blocks(sources, options, log, state.rows, optional=bool(onto))
+        for block in ordered_map(partial(_pack_block, job), blocks, options.workers):
+            splits.append(block.splits, block.empty)
+            step.advance(sum(len(part.lengths) for part in block.splits.values()))
+            rows, bad, size = blocks.logged.popleft()
+            splits.journal(folder / JOURNAL, State(rows, bad, size), options.journal_seconds)
+    _encoder.cache_clear()
+    return _finish(folder, tokenizer, job, special, splits, options)
 
 
 def packed_once(
@@ -160,50 +94,16 @@ def packed_once(
     options: PackOptions,
     max_bad_rows: float,
     progress: Progress,
+    onto: Sequence[Packed] = (),
 ) -> tuple[Packed, Path]:
-    """Pack a corpus inside another stage's run, once however often that is interrupted.
+    """Pack a corpus inside a stage's run, once however often that is interrupted.
 
     Also returned: the file of rejected rows, which is there only if there are any.
     """
     log = RejectLog(state / f"{name}-rejected.jsonl", max_bad_rows)
     if not (state / name / META).exists():
-        pack_corpus(sources, tokenizer, state / name, options, log, progress)
+        pack_corpus(sources, tokenizer, state / name, options, log, progress, onto)
     return Packed(state / name), log.path
-
-
-def _read_journal(folder: Path) -> dict[str, Any]:
-    try:
-        journal: dict[str, Any] = orjson.loads((folder / JOURNAL).read_bytes())
-        return journal
-    except FileNotFoundError:
-        return {"rows": 0, "bad": 0, "reject_bytes": 0, "shards": {}}
-
-
-def _skip(rows: Iterator[Any], count: int) -> Iterator[Any]:
-    for index, row in enumerate(rows):
-        if index >= count:
-            yield row
-
-
-def _blocks(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    block: list[Row] = []
-    for row in rows:
-        block.append(row)
-        if len(block) == size:
-            yield block
-            block = []
-    if block:
-        yield block
-
-
-def _append(block: Sequence[Row], splits: dict[str, _Split], fast: Any, eos: int, options: PackOptions) -> None:
-    texts = [row.data["text"] for row in block]
-    documents = [[*encoded.ids, eos] for encoded in fast.encode_batch_fast(texts, add_special_tokens=False)]
-    sizes = [len(text.encode()) for text in texts]
-    is_val = [in_validation(row.data["id"], options.val, options.seed) for row in block]
-    for name, split in splits.items():
-        chosen = [index for index, val in enumerate(is_val) if val == (name == "val")]
-        split.append([documents[index] for index in chosen], [sizes[index] for index in chosen])
 
 
 def in_validation(ident: str, share: float, seed: int) -> bool:
@@ -211,93 +111,121 @@ def in_validation(ident: str, share: float, seed: int) -> bool:
     return share > 0 and xxhash.xxh3_64_intdigest(f"{seed}:{ident}".encode()) < share * 2**64
 
 
+def _read_journal(folder: Path) -> State:
+    try:
+        return State.of(orjson.loads((folder / JOURNAL).read_bytes()))
+    except FileNotFoundError:
+        return State()
+
+
 def _finish(
-    folder: Path, tokenizer: Path, fast: Any, eos: int, dtype: str, splits: dict[str, _Split], options: PackOptions
+    folder: Path, tokenizer: Path, job: _Job, special: Special, splits: Splits, options: PackOptions
 ) -> TokensMeta:
-    if not splits["train"].shards:
+    shards = splits.close()
+    if not shards["train"]:
         raise InputError("no document was left to train on", where=str(folder), remedy="lower --val, or add documents")
-    shards = {name: tuple(split.shards) for name, split in splits.items()}
-    vocab_size = fast.get_vocab_size(with_added_tokens=True)
-    meta = TokensMeta(dtype, vocab_size, hash_file(tokenizer / "tokenizer.json"), eos, options.seq_len, shards)
     copy = folder / "tokenizer"
     copy.mkdir(exist_ok=True)
     for path in sorted(tokenizer.iterdir()):
-        if path.is_file() and path.name not in ("run.json", "report.json") and path.suffix != ".safetensors":
+        if path.is_file() and path.name not in NOT_TOKENIZER and path.suffix != ".safetensors":
             shutil.copyfile(path, copy / path.name)
-    (folder / JOURNAL).unlink(missing_ok=True)
+    meta = TokensMeta(
+        job.dtype, special.vocab_size, job.tokenizer_hash, special.eos, special.pad, options.seq_len, options.packing,
+        options.val, options.seed, splits.empty, shards,
+    )  # fmt: skip
     write_json(folder / META, asdict(meta))
+    (folder / JOURNAL).unlink(missing_ok=True)
     return meta
 
 
-def fast_tokenizer(folder: Path) -> tuple[Any, int]:
-    """The folder's `tokenizers.Tokenizer` and the id that ends a document. Neither torch nor transformers is needed."""
-    from tokenizers import Tokenizer
-
-    TOKENIZER.require(folder)
-    try:
-        fast = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        config = orjson.loads((folder / "tokenizer_config.json").read_bytes())
-    except Exception as error:  # `tokenizers` raises bare Exception
-        remedy = "it needs tokenizer.json and tokenizer_config.json; make one with `ptft tokenizer`"
-        raise InputError(f"the tokenizer cannot be loaded: {error}", where=str(folder), remedy=remedy) from error
-    named = [config.get("eos_token"), config.get("sep_token")]
-    eos = next((token["content"] if isinstance(token, dict) else token for token in named if token), None)
-    ident = fast.token_to_id(eos) if eos else None
-    if ident is None:
-        remedy = "set eos_token in its tokenizer_config.json, or make one with `ptft tokenizer`"
-        raise InputError("the tokenizer has no end-of-text token", where=str(folder), remedy=remedy)
-    fast.no_truncation()
-    fast.no_padding()
-    return fast, ident
+# ---------------------------------------------------------------- blocks of documents
 
 
-# ---------------------------------------------------------------- reading
+@dataclass(frozen=True)
+class _Block:
+    """Documents as a process is sent them."""
+
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
 
 
-class Packed:
-    """A folder of token files, read through memory maps."""
+class _Blocks:
+    """The corpus in blocks, and what the log had seen when each was cut: reading runs ahead of what is written."""
 
-    def __init__(self, folder: Path) -> None:
-        TOKENS.require(folder)
-        try:
-            raw = orjson.loads((folder / META).read_bytes())
-            raw["shards"] = {name: tuple(Shard(**shard) for shard in shards) for name, shards in raw["shards"].items()}
-            self.folder, self.meta = folder, TokensMeta(**raw)
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            remedy = "make it again: ptft pack ... --force"
-            raise InputError("tokens.json is damaged", where=str(folder), remedy=remedy) from error
+    def __init__(
+        self, sources: Sequence[Source], options: PackOptions, log: RejectLog, skip: int, optional: bool
+    ) -> None:
+        self._sources, self._options, self._log, self._skip, self._optional = sources, options, log, skip, optional
+        self.logged: deque[tuple[int, int, int]] = deque()
 
-    @property
-    def tokenizer(self) -> Path:
-        return self.folder / "tokenizer"
+    def __iter__(self) -> Iterator[_Block]:
+        held: list[Row] = []
+        size = 0
+        for row in self._rows():
+            held.append(row)
+            size += len(row.data["text"])
+            if len(held) == self._options.block_rows or size >= BLOCK_BYTES:
+                yield self._cut(held)
+                held, size = [], 0
+        if held:
+            yield self._cut(held)
 
-    def blocks(self, split: str, seq_len: int) -> Blocks:
-        shards = self.meta.shards.get(split, ())
-        return Blocks([_mapped(self.folder / shard.file, shard, self.meta.dtype) for shard in shards], seq_len)
+    def _rows(self) -> Iterator[Row]:
+        if not self._sources and self._optional:
+            return
+        items = read_rows(self._sources, columns=self._options.columns)
+        items_left = (item for number, item in enumerate(items) if number >= self._skip)
+        yield from accepted(items_left, self._log, ("text",))
+
+    def _cut(self, rows: Sequence[Row]) -> _Block:
+        self.logged.append((self._log.rows, self._log.bad, self._log.size()))
+        return _Block(tuple(row.data["id"] for row in rows), tuple(row.data["text"] for row in rows))
 
 
-def _mapped(path: Path, shard: Shard, dtype: str) -> npt.NDArray[Any]:
-    try:
-        tokens: npt.NDArray[Any] = np.memmap(path, dtype=dtype, mode="r", shape=(shard.tokens,))
-    except (OSError, ValueError) as error:
-        remedy = "make it again: ptft pack ... --force"
-        raise InputError(
-            "the token file does not have the size tokens.json says", where=str(path), remedy=remedy
-        ) from error
-    return tokens
+# ---------------------------------------------------------------- in the worker
 
 
-class Blocks:
-    """A stream of tokens cut into sequences of `seq_len`; each is an int64 array of that length. Fewer left over are skipped."""
+@dataclass(frozen=True)
+class _Job:
+    """What every block is packed with."""
 
-    def __init__(self, arrays: Sequence[npt.NDArray[Any]], seq_len: int) -> None:
-        self.arrays, self.seq_len = arrays, seq_len
-        self.starts = np.cumsum([0, *(len(array) // seq_len for array in arrays)])
+    tokenizer: Path
+    tokenizer_hash: str
+    dtype: str
+    val: float
+    seed: int
 
-    def __len__(self) -> int:
-        return int(self.starts[-1])
 
-    def __getitem__(self, index: int) -> npt.NDArray[np.int64]:
-        shard = int(np.searchsorted(self.starts, index, side="right")) - 1
-        start = (int(index) - int(self.starts[shard])) * self.seq_len
-        return np.asarray(self.arrays[shard][start : start + self.seq_len], dtype=np.int64)
+@dataclass(frozen=True)
+class Part:
+    """A block's documents of one split. tokens (n,): ended by eos each. lengths, sizes (documents,): tokens; bytes of text in UTF-8."""
+
+    tokens: npt.NDArray[Any]
+    lengths: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Done:
+    """empty: documents without any token, which are left out."""
+
+    splits: dict[str, Part]
+    empty: int
+
+
+@lru_cache(maxsize=1)
+def _encoder(tokenizer: Path, tokenizer_hash: str) -> Encoder:
+    return Encoder(tokenizer)
+
+
+def _pack_block(job: _Job, block: _Block) -> _Done:
+    with one_thread():
+        encoded = _encoder(job.tokenizer, job.tokenizer_hash)(block.texts)
+    sizes = np.array([len(text.encode()) for text in block.texts], np.int64)
+    is_val = np.array([in_validation(ident, job.val, job.seed) for ident in block.ids])
+    there = encoded.lengths > 1
+    splits = {}
+    for name, chosen in (("train", there & ~is_val), ("val", there & is_val)):
+        tokens = encoded.ids if chosen.all() else encoded.ids[np.repeat(chosen, encoded.lengths)]
+        splits[name] = Part(tokens.astype(job.dtype), encoded.lengths[chosen], sizes[chosen])
+    return _Done(splits, int((~there).sum()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -92,15 +91,15 @@ def attach(recipe: FinetuneRecipe, model: Any, kind: str, base: Path) -> Any:
 
 
 def settings_for(recipe: FinetuneRecipe, model: Any, rows: int, length: int, progress: Progress) -> Settings:
-    from ptft.core.training.loop import micro_batch_of, precision_of
+    from ptft.core.training import Schedule, micro_batch_of, precision_of
 
     steps = max(1, round(recipe.epochs * rows / recipe.batch_size))
     rate = models.default_lr(model) * FULL_FACTOR * (LORA_FACTOR if recipe.method == "lora" else 1.0)
     return Settings(
         steps=steps, batch=recipe.batch_size, micro_batch=micro_batch_of(recipe.batch_size, recipe.micro_batch, length),
-        lr=recipe.lr or rate, schedule=recipe.schedule, warmup_steps=round(recipe.warmup * steps),
+        lr=recipe.lr or rate, schedule=Schedule(recipe.schedule, steps, round(recipe.warmup * steps)),
         weight_decay=recipe.weight_decay, clip=recipe.clip, beta2=0.999, precision=precision_of(recipe.precision, progress),
-        save_every=recipe.save_every, eval_every=max(1, steps), seed=recipe.seed,
+        save_every=recipe.save_every, eval_every=max(1, steps), seed=recipe.seed, knobs="",
     )  # fmt: skip
 
 
@@ -111,13 +110,13 @@ def collate_with(tokenizer: Any) -> Callable[[Any], Any]:
 
 def save(recipe: FinetuneRecipe, model: Any, tokenizer: Any, out: Output) -> None:
     """A checkpoint folder, or an adapter folder that names its base."""
+    from ptft.core.training.logs import publish
+
     models.save(model, tokenizer, out.new)
     (out.new / "README.md").unlink(missing_ok=True)  # peft's empty model card
     if (out.new / ADAPTER).exists():
         _edit_adapter(out.new / ADAPTER)
-    metrics = out.state / "metrics.jsonl"
-    if metrics.exists():
-        shutil.copyfile(metrics, out.new / "metrics.jsonl")
+    publish(out.state, out.new)
 
 
 def save_head_base(base_model: Any, tokenizer: Any, labels: tuple[str, ...], out: Output) -> None:

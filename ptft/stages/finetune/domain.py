@@ -18,7 +18,7 @@ from ptft.stages.finetune.recipe import DomainRecipe
 
 def run(recipe: DomainRecipe, inputs: Inputs, out: Output, progress: Progress) -> Result:
     from ptft.core.training import train
-    from ptft.core.training.data import stack
+    from ptft.core.training.data import collate
 
     base = common.load_base(inputs, recipe)
     if base.kind == "classifier":
@@ -32,7 +32,7 @@ def run(recipe: DomainRecipe, inputs: Inputs, out: Output, progress: Progress) -
     common.announce(model, recipe.method, len(source), settings, progress)
     score = _scorer(base, held_out)
     before = score(model, "before")
-    trained = train(model, source, settings, loss=base.kind, collate=stack, out=out, progress=progress)
+    trained = train(model, source, settings, loss="tokens", collate=collate, out=out, progress=progress)
     common.save(recipe, model, base.tokenizer, out)
     counts = {"sequences": len(source), **common.training_counts(model, settings), "rows_rejected": rejected}
     return Result(counts, {**common.training_metrics(trained, settings), **before, **score(model, "after")})
@@ -51,23 +51,23 @@ def _data(
         return packed_once(sources, tokenizer, out.state, name, options, recipe.max_bad_rows, progress)[0]
 
     tokens = packed(inputs.data, "tokens", 0.0 if given else recipe.val)
-    train = tokens.blocks("train", length)
-    held_out = packed(given, "eval-tokens", 0.0).blocks("train", length) if given else tokens.blocks("val", length)
+    wrap = _wrap(recipe, base, length)
+    train = wrap(tokens, "train")
+    held_out = wrap(packed(given, "eval-tokens", 0.0), "train") if given else wrap(tokens, "val")
     if not len(train):
         what = f"{tokens.meta.total('train', 'tokens'):,} tokens do not fill one sequence of {length}"
         raise InputError(what, remedy="lower --seq-len, or add text")
-    wrap = _wrap(recipe, base)
-    return wrap(train), wrap(held_out)
+    return train, held_out
 
 
-def _wrap(recipe: DomainRecipe, base: Loaded) -> Callable[[Any], Any]:
-    from ptft.core.training import MaskedBlocks, PlainBlocks
-    from ptft.core.training.data import mask_ids
+def _wrap(recipe: DomainRecipe, base: Loaded, length: int) -> Callable[[Packed, str], Any]:
+    from ptft.core.training.data import CausalSequences, MaskedSequences
+    from ptft.core.training.masking import masking_of
 
     if base.kind == "causal":
-        return PlainBlocks
-    ids = mask_ids(base.tokenizer)
-    return lambda blocks: MaskedBlocks(blocks, ids, recipe.mask_rate, recipe.seed)
+        return lambda packed, split: CausalSequences(packed.sequences(split, length))
+    masking = masking_of(base.tokenizer, rate=recipe.mask_rate)
+    return lambda packed, split: MaskedSequences(packed.sequences(split, length - masking.wraps), masking, recipe.seed)
 
 
 def _scorer(base: Loaded, held_out: Any) -> Callable[[Any, str], dict[str, float]]:
@@ -78,7 +78,7 @@ def _scorer(base: Loaded, held_out: Any) -> Callable[[Any, str], dict[str, float
     def score(model: Any, when: str) -> dict[str, float]:
         if not len(held_out):
             return {}
-        found = score_blocks(model, held_out, sizes, causal=base.kind == "causal")
+        found = score_blocks(model, held_out, sizes)
         if base.kind == "masked":
             return {f"loss_{when}": found.loss}
         return {f"perplexity_{when}": found.perplexity, f"bits_per_byte_{when}": found.bits_per_byte}

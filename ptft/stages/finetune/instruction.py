@@ -38,7 +38,7 @@ def run(recipe: InstructionRecipe, inputs: Inputs, out: Output, progress: Progre
     before = _response_loss(model, held_out, "before")
     source = LabelledRows([chat.ids for chat in chats], [chat.labels for chat in chats])
     collate = common.collate_with(base.tokenizer)
-    trained = train(model, source, settings, loss="causal", collate=collate, out=out, progress=progress)
+    trained = train(model, source, settings, loss="tokens", collate=collate, out=out, progress=progress)
     model.generation_config.eos_token_id = stop_ids(base.tokenizer)
     common.save(recipe, model, base.tokenizer, out)
     after = _response_loss(model, held_out, "after")
@@ -94,7 +94,7 @@ def _response_loss(model: Any, chats: Sequence[Chat], when: str) -> dict[str, fl
     import torch
 
     from ptft.core.training import pad_batch
-    from ptft.core.training.measure import token_nll
+    from ptft.core.training.heads import with_loss
 
     if not chats:
         return {}
@@ -106,9 +106,8 @@ def _response_loss(model: Any, chats: Sequence[Chat], when: str) -> dict[str, fl
             for chat in chats[start : start + 8]
         ]
         batch = {key: value.to(model.device) for key, value in pad_batch(examples, 0).items()}
-        with torch.no_grad():
-            logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        nll += float(token_nll(logits, batch["labels"], causal=True))
+        with torch.no_grad(), with_loss(model, chunked=True):
+            nll += float(model(**batch).loss)
     model.train(was_training)
     return {f"eval_loss_{when}": nll / sum(chat.learnt for chat in chats)}
 

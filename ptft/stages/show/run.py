@@ -9,18 +9,23 @@ from typing import Any
 import orjson
 
 from ptft.core import record
-from ptft.core.contracts import kind_of
+from ptft.core.contracts import TOKENIZER, kind_of
 from ptft.core.errors import InputError
 from ptft.core.files import begun, is_unfinished
 from ptft.core.progress import Table, table_of
 from ptft.core.record import RunRecord
+from ptft.stages.show import tokenizers
 
 
 def described(folders: Sequence[Path]) -> tuple[list[Table], Any]:
     """Tables for people and the same facts for machines. Several folders become one table, a column each."""
     facts = [_facts(folder) for folder in folders]
+    has_tokenizer = any(one["kind"] == TOKENIZER.name for one in facts)
     if len(folders) == 1:
-        return _tables(folders[0], facts[0]), facts[0]
+        return _tables(folders[0], facts[0]) + (tokenizers.one(folders[0]) if has_tokenizer else []), facts[0]
+    if has_tokenizer and all(TOKENIZER.is_valid(folder) for folder in folders):  # a model's folder has one too
+        tables, found = tokenizers.compared(folders)
+        return tables, [{**one, "tokenizer": more} for one, more in zip(facts, found, strict=True)]
     return [_side_by_side(folders, facts)], facts
 
 

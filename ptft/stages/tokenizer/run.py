@@ -2,139 +2,108 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import xxhash
-
 from ptft.core.contracts import Inputs, Output, Plan, Result
 from ptft.core.files import write_json
-from ptft.core.formats import read_rows
 from ptft.core.progress import Progress
-from ptft.core.rows import RejectLog, Row, accepted, lacks
-from ptft.core.sample import estimate_text
-from ptft.core.text import language
-from ptft.stages.tokenizer.presets import CHAT_TEMPLATE, CHAT_TOKENS, SPECIAL, untrained
+from ptft.core.rows import RejectLog
+from ptft.core.sample import TextEstimate, estimate_text
+from ptft.core.tokenizer_report import report_tables
+from ptft.core.workers import cores
+from ptft.stages.tokenizer import memory, sampling
+from ptft.stages.tokenizer.chat import FORMATS, ChatFormat, from_file
+from ptft.stages.tokenizer.learn import learnt, try_template, wanted_size, wrapped
+from ptft.stages.tokenizer.presets import untrained
 from ptft.stages.tokenizer.recipe import TokenizerRecipe
+from ptft.stages.tokenizer.report import report
 
-SPACED_WORD = re.compile(r"\S+")
-REPORT_ROWS = 20_000
+WORTH_A_LOOK = 50_000_000  # bytes: below, memory is no question
+LISTS = ("longest", "most_frequent", "rarest", "round_trip_failed", "examples")
 
 
 def run(recipe: TokenizerRecipe, inputs: Inputs, out: Output, progress: Progress) -> Result:
-    from tokenizers import pre_tokenizers, trainers
-
+    chat = _chat(recipe, inputs, progress)
     log = RejectLog(out.new / "rejected.jsonl", recipe.max_bad_rows)
-    share = _sample_share(recipe, inputs, progress)
-    tokenizer = untrained(recipe.preset)
-    trainer = trainers.BpeTrainer(
-        vocab_size=recipe.vocab_size,
-        min_frequency=recipe.min_frequency,
-        special_tokens=[*SPECIAL.values(), *CHAT_TOKENS],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
+    sample = sampling.choose(recipe, inputs, progress)
+    _warn_of(recipe, inputs, sample, progress)
     with progress.step("learning merges", unit="documents") as step:
-        texts = _texts(recipe, inputs, log, share)
-        tokenizer.train_from_iterator(_counted(texts, step), trainer)
-    if tokenizer.get_vocab_size() < recipe.vocab_size:
-        progress.warn(
-            f"the text yields {tokenizer.get_vocab_size():,} tokens, fewer than --vocab-size {recipe.vocab_size:,}: "
-            "no further pair occurs often enough"
-        )
-    _save(tokenizer, out)
-    report = _report(recipe, inputs, tokenizer, progress)
-    write_json(out.new / "report.json", report)
+        texts = _counted(sampling.batches(recipe, inputs, log, sample), step)
+        tokenizer = learnt(recipe, chat, texts, progress)
+    wrapped(tokenizer, chat).save_pretrained(out.new)
+    found = report(recipe, inputs, sample, out.new, progress)
+    write_json(out.new / "report.json", found)
+    for table in report_tables(found):
+        progress.table(table)
+    if found["round_trip_failures"]:
+        progress.warn(f"{found['round_trip_failures']:,} rows do not come back as they were: see report.json")
     counts = {"vocab_size": tokenizer.get_vocab_size(), "documents": log.rows - log.bad, "rows_rejected": log.bad}
-    return Result(counts=counts, metrics=report)
+    return Result(counts=counts, metrics={key: value for key, value in found.items() if key not in LISTS})
 
 
-def _counted(texts: Iterator[str], step: Any) -> Iterator[str]:
-    for text in texts:
-        step.advance()
-        yield text
+def _chat(recipe: TokenizerRecipe, inputs: Inputs, progress: Progress) -> ChatFormat:
+    """The chat format, tried first: a wrong template must not cost a day of learning."""
+    path = inputs.folders.get("chat_template")
+    if path is None:
+        return FORMATS[recipe.chat]
+    chat = from_file(path)
+    for doubt in try_template(recipe, chat, str(path)):
+        progress.warn(doubt)
+    return chat
 
 
-def _sample_share(recipe: TokenizerRecipe, inputs: Inputs, progress: Progress) -> float:
-    guess = estimate_text(inputs.data, recipe.columns)
-    if guess.bytes <= recipe.max_bytes:
-        return 1.0
-    share = recipe.max_bytes / guess.bytes
-    progress.warn(
-        f"about {guess.bytes / 1e9:.1f} GB of text: learning from an even sample of {share:.1%} (max_bytes), "
-        "because more runs `tokenizers` out of memory and overflows its pair counts"
-    )
-    return share
+def _counted(batches: Iterator[list[str]], step: Any) -> Iterator[list[str]]:
+    for batch in batches:
+        step.advance(len(batch))
+        yield batch
 
 
-def _texts(recipe: TokenizerRecipe, inputs: Inputs, log: RejectLog, share: float) -> Iterator[str]:
-    for row in accepted(read_rows(inputs.data, columns=recipe.columns), log, ("text",)):
-        if share == 1.0 or xxhash.xxh3_64_intdigest(f"{recipe.seed}:{row.data['id']}".encode()) < share * 2**64:
-            yield row.data["text"][: recipe.max_characters]
+def _warn_of(recipe: TokenizerRecipe, inputs: Inputs, sample: sampling.Sample, progress: Progress) -> None:
+    if sample.share < 1:
+        progress.warn(
+            f"learning from an even sample of the documents: {sample.share:.1%} of the text, {sample.bytes:,} bytes "
+            "(max_bytes); the report measures " + ("every row" if recipe.measure == "all" else "these")
+        )
+    if sample.bytes > WORTH_A_LOOK:
+        guess = _expected(recipe, estimate_text(inputs.data, recipe.columns), sample.bytes)
+        memory.warn(progress, guess, sample.bytes, memory.available())
 
 
-def _save(tokenizer: Any, out: Output) -> None:
-    from tokenizers import AddedToken
-    from transformers import PreTrainedTokenizerFast
-
-    special = {**SPECIAL, "mask_token": AddedToken(SPECIAL["mask_token"], lstrip=True, special=True)}
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=SPECIAL["eos_token"],  # GPT-2's way: the text before begins the text after; never added on its own
-        clean_up_tokenization_spaces=False,
-        additional_special_tokens=list(CHAT_TOKENS),
-        **special,
-    )
-    wrapped.chat_template = CHAT_TEMPLATE
-    wrapped.save_pretrained(out.new)
-
-
-def _report(recipe: TokenizerRecipe, inputs: Inputs, tokenizer: Any, progress: Progress) -> dict[str, Any]:
-    """Bytes per token, tokens per word (spaced languages), characters per token (Chinese), unused share, round trips."""
-    total: Counter[str] = Counter()
-    used: set[int] = set()
-    with progress.step("measuring", unit="documents") as step:
-        for row in read_rows(inputs.data, columns=recipe.columns):
-            if not isinstance(row, Row) or lacks(row, ("text",)):
-                continue  # counted and kept when it was learnt from
-            text = row.data["text"][: recipe.max_characters]
-            ids = tokenizer.encode(text, add_special_tokens=False).ids
-            used.update(ids)
-            total += _measure(text, ids, tokenizer)
-            step.advance()
-            if total["documents"] >= REPORT_ROWS:
-                break
-    return {
-        "bytes_per_token": total["bytes"] / max(total["tokens"], 1),
-        "tokens_per_word": total["spaced_tokens"] / total["words"] if total["words"] else None,
-        "characters_per_token_zh": total["zh_characters"] / total["zh_tokens"] if total["zh_tokens"] else None,
-        "unused_share": 1 - len(used) / tokenizer.get_vocab_size(),
-        "round_trip_failures": total["failures"],
-        "documents_measured": total["documents"],
-    }
-
-
-def _measure(text: str, ids: list[int], tokenizer: Any) -> Counter[str]:
-    failed = tokenizer.decode(ids, skip_special_tokens=False) != text
-    found = Counter(documents=1, bytes=len(text.encode()), tokens=len(ids), failures=int(failed))
-    if language(text) == "zh":
-        found.update(zh_characters=len(text), zh_tokens=len(ids))
-    else:
-        found.update(words=len(SPACED_WORD.findall(text)), spaced_tokens=len(ids))
-    return found
+def _expected(recipe: TokenizerRecipe, look: TextEstimate, size: int) -> memory.Expected:
+    texts = [sampling.clipped(text, recipe) for text in look.texts]
+    return memory.expected(untrained(recipe.preset, recipe.digits), texts, size)
 
 
 def plan(recipe: TokenizerRecipe, inputs: Inputs, progress: Progress) -> Plan:
-    guess = estimate_text(inputs.data, recipe.columns)
+    _chat(recipe, inputs, progress)
+    look = estimate_text(inputs.data, recipe.columns)
+    size = min(_clipped_bytes(recipe, look), recipe.max_bytes)
+    guess = _expected(recipe, look, size)
+    memory.warn(progress, guess, size, memory.available())
+    measured = look.bytes if recipe.measure == "all" else size
     return Plan(
         (
             ("files", len(inputs.data)),
-            ("documents (estimate)", guess.rows),
-            ("text bytes (estimate)", guess.bytes),
-            ("bytes learnt from", min(guess.bytes, recipe.max_bytes)),
-            ("vocabulary", recipe.vocab_size),
+            ("documents (estimate)", look.rows),
+            ("text bytes (estimate)", look.bytes),
+            ("bytes learnt from (estimate)", size),
+            ("memory, MB (estimate)", round(guess.memory / 1e6)),
+            ("most frequent pair of bytes (estimate)", guess.pair_count),
+            ("seconds to learn (estimate)", round(1.5 * guess.seconds)),
+            ("seconds to measure (estimate)", _seconds_to_measure(recipe, guess, measured / max(size, 1))),
+            ("vocabulary", wanted_size(recipe)),
             ("preset", recipe.preset),
+            ("chat template", str(inputs.folders.get("chat_template", recipe.chat))),
         )
     )
+
+
+def _clipped_bytes(recipe: TokenizerRecipe, look: TextEstimate) -> int:
+    whole = sum(len(text.encode()) for text in look.texts)
+    kept = sum(len(sampling.clipped(text, recipe).encode()) for text in look.texts)
+    return look.bytes * kept // max(whole, 1)
+
+
+def _seconds_to_measure(recipe: TokenizerRecipe, guess: memory.Expected, times: float) -> int:
+    return round(1.5 * guess.seconds * times / (recipe.workers or cores()))

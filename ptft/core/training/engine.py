@@ -1,0 +1,330 @@
+"""transformers' Trainer with as little around it as needed: our order of data, one loss, checkpoints that are whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+
+from ptft.core.contracts import Output
+from ptft.core.errors import RunError
+from ptft.core.progress import Progress
+from ptft.core.training import checkpoints, sharding
+from ptft.core.training.data import Batches, Example, Source
+from ptft.core.training.heads import with_loss
+from ptft.core.training.optimizers import optimizer_of
+from ptft.core.training.precision import require_liger, to_fp8
+from ptft.core.training.processes import barrier, rank, summed, world_size
+from ptft.core.training.settings import Settings, Trained
+from ptft.core.training.watch import BEST, Watcher, Watching, best_step, peak_memory
+
+Collate = Callable[[Sequence[Example]], dict[str, torch.Tensor]]
+Loss = Literal["tokens", "class"]
+
+
+def micro_batch_of(batch: int, wanted: int, length: int, processes: int = 1) -> int:
+    """Examples a forward pass: the largest divisor of a process's share of `batch` that is at most `wanted`.
+
+    A divisor, so that accumulation is exact. wanted 0: what fills a GPU, or stays within a CPU's cache (measured:
+    docs/log.md), given `length` tokens an example.
+    """
+    tokens = 16_384 if torch.cuda.is_available() else 1024
+    share = max(1, batch // processes)
+    most = wanted or max(1, tokens // length)
+    return next(size for size in range(min(most, share), 0, -1) if share % size == 0)
+
+
+def train(
+    model: Any,
+    source: Source,
+    settings: Settings,
+    *,
+    loss: Loss,
+    collate: Collate,
+    out: Output,
+    progress: Progress,
+    watching: Watching | None = None,
+    tokenizer: Any = None,
+) -> Trained:
+    """Train `model`; go on from the newest checkpoint in `out.final` if there is one.
+
+    loss: "tokens" where the labels are tokens, "class" where they are an example's class. In a group of processes (see
+    `processes`) every one calls this with equal arguments. tokenizer: saved beside each checkpoint.
+    Raises `Diverged` where the loss is not a number or jumps, `RunError` where memory does not suffice.
+    """
+    transformers.set_seed(settings.seed)
+    checkpoint = checkpoints.newest(out.final)
+    barrier()  # nobody looks for checkpoints once the first is being written
+    _prepare(model, settings, checkpoint)
+    with contextlib.ExitStack() as stack:
+        if loss == "tokens":
+            stack.enter_context(with_loss(model, chunked=settings.chunked and not settings.liger))
+        bar = stack.enter_context(progress.step("training", settings.steps, "steps"))
+        stack.enter_context(_memory_explained(settings))
+        trainer = _Trainer(settings, out, loss, collate, model, source, tokenizer)
+        watcher = Watcher(settings, watching or Watching(), bar, out, trainer.save_best)
+        trainer.add_callback(watcher)
+        at = checkpoints.step_of(checkpoint) if checkpoint else 0
+        watcher.begin(at)
+        if at:
+            progress.note(f"going on from step {at:,} of {settings.steps:,}")
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return _result(model, settings, watcher, trainer, out)
+
+
+def _prepare(model: Any, settings: Settings, checkpoint: Path | None) -> None:
+    """Everything that must happen to the model before an optimizer holds its parameters."""
+    require_liger(settings.liger)
+    if checkpoint is not None:
+        checkpoints.load_weights(model, checkpoint)
+    if settings.precision == "fp8":
+        to_fp8(model)
+    if settings.checkpointing:
+        model.activation_checkpointing_enable()
+    if settings.parallel == "fsdp" and world_size() > 1:
+        sharding.shard(model, settings)
+
+
+def _result(model: Any, settings: Settings, watcher: Watcher, trainer: _Trainer, out: Output) -> Trained:
+    """The model with the weights to keep: whole, outside of any group."""
+    if sharding.is_sharded(model):
+        model = sharding.unsharded(model)
+    if settings.checkpointing:
+        model.activation_checkpointing_disable()
+    if settings.compile:
+        model._compiled_call_impl = None  # what `compile` set
+    best = best_step(watcher.metrics.entries)
+    if settings.keep == "best" and best not in (None, trainer.state.global_step):
+        checkpoints.load_weights(model, out.state / BEST)
+    barrier()
+    clock = watcher.clock
+    return Trained(
+        model, watcher.metrics.entries, clock.seconds, clock.steps, trainer.state.global_step, best, peak_memory()
+    )
+
+
+@contextlib.contextmanager
+def _memory_explained(settings: Settings) -> Iterator[None]:
+    """Out of memory: say which knob to turn, and to what."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
+            raise
+        what, remedy = _advice(settings)
+        raise RunError(f"out of memory with {what}", remedy=remedy) from error
+
+
+def _advice(settings: Settings) -> tuple[str, str]:
+    """What was too much, and the cheapest way to need less: nothing of it changes what is learnt."""
+    goes_on = "the run goes on from its last checkpoint"
+    if settings.micro_batch > 1:
+        half = micro_batch_of(settings.batch, settings.micro_batch // 2, 1, world_size())
+        return (
+            f"{settings.micro_batch} sequences a forward pass",
+            f"--set {settings.knobs}micro_batch={half}; {goes_on}",
+        )
+    if not settings.checkpointing:
+        return "one sequence a forward pass", f"--set {settings.knobs}checkpointing=true; {goes_on}"
+    if not settings.chunked:
+        return "all logits of a sequence", f"--set {settings.knobs}loss=chunked; {goes_on}"
+    if settings.parallel == "ddp":
+        return (
+            "a model of this size",
+            f"--nproc N --set {settings.knobs}parallel=fsdp shards it; or lower --params or --seq-len",
+        )
+    return "a share of a model of this size", "more processes (--nproc), or lower --params or --seq-len"
+
+
+# ---------------------------------------------------------------- around the Trainer
+
+
+class _Trainer(transformers.Trainer):
+    """The loss, the optimizer, the schedule and the checkpoints are ours; the loop is transformers'."""
+
+    def __init__(
+        self, settings: Settings, out: Output, loss: Loss, collate: Collate, model: Any, source: Source, tokenizer: Any
+    ) -> None:
+        self.settings, self.out, self.tokenizer = settings, out, tokenizer
+        self._sharded = False
+        self._parts: dict[str, Any] = {}
+        self.optimizer: Any = None
+        self.lr_scheduler: Any = None
+        self._losses = {"tokens": self._token_loss, "class": self._class_loss}[loss]
+        data = Batches(source, settings.steps * settings.batch, settings.seed)
+        arguments = _arguments(settings, out.state / "saving")
+        self._placed = sharding.is_sharded(model)
+        # `compute_loss_func` makes the Trainer count the labels of the whole optimizer step
+        super().__init__(
+            model=model, args=arguments, train_dataset=data, data_collator=collate, compute_loss_func=self._losses
+        )
+        self._sharded = self._placed  # only now: the Trainer refuses to save sharded models, which it cannot but we can
+        self._loss_shifts_labels = False  # the first token's label says already that it is not predicted
+        self.remove_callback(transformers.PrinterCallback)
+        if settings.compile:
+            model.compile()
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            self.optimizer = optimizer_of(self.model if model is None else model, self.settings)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        if self.lr_scheduler is None:
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+                optimizer or self.optimizer, self.settings.schedule.factor
+            )
+        return self.lr_scheduler
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0  # counted once, by `cost`, and not from all parameters at each forward pass
+
+    # ------------------------------------------------------------ losses
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """The mean over the labels of the whole optimizer step, not of each micro-batch (transformers#34191)."""
+        loss: torch.Tensor = self._losses(model, inputs, num_items_in_batch)
+        return loss
+
+    def _token_loss(self, model: Any, inputs: Any, labels: Any) -> torch.Tensor:
+        outputs = model(**inputs)
+        each = world_size()  # the gradients are averaged over the processes; the count is of all of them
+        loss = outputs.loss / labels * each
+        self._note("loss", loss)
+        parts = outputs.parts
+        if "pair" in parts:
+            pair = parts["pair"] / self.settings.batch * each
+            self._note("pair_loss", pair)
+            loss = loss + pair
+        if "balance" in parts:
+            balance = parts["balance"] / self.args.gradient_accumulation_steps
+            self._note("balance", balance)
+            self._note("expert_use", parts["expert_use"] / self.args.gradient_accumulation_steps)
+            loss = loss + self.settings.balance * balance
+        return loss
+
+    def _class_loss(self, model: Any, inputs: Any, labels: Any) -> torch.Tensor:
+        targets = inputs.pop("labels")
+        summed_loss = torch.nn.functional.cross_entropy(model(**inputs).logits.float(), targets, reduction="sum")
+        loss = summed_loss / labels * world_size()
+        self._note("loss", loss)
+        return loss
+
+    def _note(self, name: str, value: torch.Tensor) -> None:
+        self._parts[name] = self._parts.get(name, 0.0) + value.detach()
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            logs = {**logs, **self._noted()}
+        super().log(logs, start_time)
+
+    def _noted(self) -> dict[str, float]:
+        """The parts of the loss since the last log, as means over the processes; of the experts' shares the least and the most."""
+        use = self._parts.pop("expert_use", None)
+        names = sorted(self._parts)
+        values = summed([float(self._parts[name]) / world_size() for name in names])
+        found = dict(zip(names, values, strict=True))
+        if use is not None:
+            shares = summed([float(share) / world_size() for share in use])
+            found |= {"expert_use_min": min(shares), "expert_use_max": max(shares)}
+        self._parts.clear()
+        return found
+
+    # ------------------------------------------------------------ several processes
+
+    def _move_model_to_device(self, model: Any, device: torch.device) -> None:
+        if not self._placed:
+            super()._move_model_to_device(model, device)
+
+    @property
+    def is_distributed_loading_by_transformers(self) -> bool:
+        """Whether the model is placed and sharded already: then the Trainer puts no DDP around it."""
+        return self._sharded
+
+    @is_distributed_loading_by_transformers.setter
+    def is_distributed_loading_by_transformers(self, _: bool) -> None:
+        """The Trainer would ask the model, which knows of its own way of sharding only."""
+
+    def _defer_fsdp_gradient_reduction(self) -> Any:
+        return sharding.gradients_kept(self.model)
+
+    # ------------------------------------------------------------ checkpoints
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Done already, before the model was sharded."""
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """The model's folder, whole; every process takes part where the model is sharded."""
+        state = sharding.whole_state(self.model) if self._sharded else None
+        if rank() == 0:
+            self.model.save_pretrained(output_dir, state_dict=state)
+            if self.tokenizer is not None:
+                self.tokenizer.save_pretrained(output_dir)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        state = self.optimizer.state_dict()
+        if self._sharded:
+            state = sharding.gathered(state)
+        if rank() == 0:
+            torch.save(state, Path(output_dir) / "optimizer.pt")
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / "scheduler.pt")
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        state = torch.load(Path(checkpoint) / "optimizer.pt", map_location="cpu", weights_only=True)
+        if self._sharded:
+            state = sharding.scattered(state, self.optimizer)
+        self.optimizer.load_state_dict(state)
+        schedule = torch.load(Path(checkpoint) / "scheduler.pt", map_location="cpu", weights_only=True)
+        self.lr_scheduler.load_state_dict(schedule)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        barrier()
+        if rank() == 0:
+            made = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            checkpoints.publish(made, self.out.final)
+
+    def save_best(self) -> None:
+        """Set these weights aside as the best so far."""
+        made = self.out.state / f"{BEST}.new"
+        self._save(str(made))
+        if rank() == 0:
+            shutil.rmtree(self.out.state / BEST, ignore_errors=True)
+            made.replace(self.out.state / BEST)
+
+
+def _arguments(settings: Settings, saving: Path) -> transformers.TrainingArguments:
+    each = settings.batch // world_size()
+    arguments = transformers.TrainingArguments(
+        output_dir=str(saving),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.micro_batch,
+        gradient_accumulation_steps=each // settings.micro_batch,
+        learning_rate=settings.lr,
+        max_grad_norm=settings.clip,
+        logging_steps=1,  # a mean over more steps would depend on where a resumed run began
+        logging_nan_inf_filter=False,  # a loss that is not a number must be seen
+        save_strategy="steps",
+        save_steps=settings.save_every,
+        seed=settings.seed,
+        bf16=settings.precision in ("bf16", "fp8"),
+        fp16=settings.precision == "fp16",
+        use_liger_kernel=settings.liger,
+        use_cpu=not torch.cuda.is_available(),
+        remove_unused_columns=False,
+        train_sampling_strategy="sequential",  # Batches has the order
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # else one process would split each batch over all GPUs it sees
+    return arguments

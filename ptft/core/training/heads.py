@@ -1,0 +1,174 @@
+"""The loss inside the model: summed over the labelled tokens, and without all logits ever being held.
+
+It replaces the model's own `forward`, as Liger does, so that whatever wraps the model (DDP, FSDP2, torch.compile, peft) calls it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.utils import ModelOutput
+
+from ptft.core.encoding import IGNORED
+from ptft.core.training.cross_entropy import linear_nll
+from ptft.core.training.isolation import isolated
+
+Transform = Callable[[torch.Tensor], torch.Tensor]
+EXPERTS = ("mixtral", "qwen3_moe")  # families that route tokens to experts
+# Families whose logits are exactly the output layer of the last hidden state: no scaling, no soft cap
+_CAUSAL = ("llama", "gpt2", "qwen2", "qwen3", "mistral", *EXPERTS)
+_MASKED_CLASSES = ("ForMaskedLM", "ForPreTraining")
+
+
+@dataclass
+class SummedLoss(ModelOutput):
+    """loss: cross entropy in nats, at least float32, summed over the labelled tokens.
+
+    parts: "pair", the cross entropy of the next-sentence labels, summed; "balance", the load-balancing loss of a mixture of
+    experts, unweighted; "expert_use", the share of the routes that goes to each expert, (experts,), without a gradient.
+    """
+
+    loss: torch.Tensor | None = None
+    parts: dict[str, torch.Tensor] | None = None  # ModelOutput allows one field without a default
+
+
+@contextlib.contextmanager
+def with_loss(model: Any, *, chunked: bool) -> Iterator[None]:
+    """Inside, `model(..., labels=...)` gives a `SummedLoss`; without labels it does what it did before.
+
+    chunked: families known to have plain heads compute the loss a block of tokens at a time, and masked ones run their
+    prediction head on labelled tokens only; all others, and heads that an adapter wraps, make all logits. A batch may have
+    "segments" (see `isolation`). A peft model is changed inside its wrapper. Causal labels are `input_ids` with `IGNORED`.
+    Outside, the model's `forward` is the one from before; its state is never touched. A copy of the model made inside calls
+    the original's layers: copy outside.
+    """
+    inner = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
+    own = inner.__dict__.get("forward")
+    inner.forward = _with_loss(inner, inner.forward, chunked)
+    try:
+        yield
+    finally:
+        if own is None:
+            inner.__dict__.pop("forward", None)
+        else:
+            inner.forward = own
+
+
+def _with_loss(model: Any, original: Callable[..., Any], chunked: bool) -> Callable[..., Any]:
+    is_causal = not type(model).__name__.endswith(_MASKED_CLASSES)
+    transform = _transform_of(model) if chunked else None
+
+    @functools.wraps(original)  # the Trainer and `generate` read the signature
+    def forward(
+        *args: Any, labels: torch.Tensor | None = None, next_sentence_label: torch.Tensor | None = None, **inputs: Any
+    ) -> Any:
+        inputs = isolated(model.config, inputs, model.dtype)
+        if labels is None:
+            return original(*args, **inputs)
+        if is_causal:
+            labels = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
+            inputs["use_cache"] = False  # with a cache, packed documents mix in silence
+        if model.config.model_type in EXPERTS:
+            inputs["output_router_logits"] = True
+        if transform is None:
+            outputs = original(*args, **inputs)
+            nll = _logits_nll(outputs.prediction_logits if "prediction_logits" in outputs else outputs.logits, labels)
+        else:
+            outputs = model.base_model(*args, **inputs)
+            nll = _head_nll(model, transform, outputs.last_hidden_state, labels, drop_unlabelled=not is_causal)
+        return SummedLoss(nll, _parts(model, outputs, next_sentence_label, inputs.get("attention_mask")))
+
+    return forward
+
+
+# ---------------------------------------------------------------- the token loss
+
+
+def _logits_nll(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    flat = logits.view(-1, logits.size(-1)).to(torch.promote_types(logits.dtype, torch.float32))
+    return torch.nn.functional.cross_entropy(flat, labels.reshape(-1), ignore_index=IGNORED, reduction="sum")
+
+
+def _head_nll(
+    model: Any, transform: Transform, hidden: torch.Tensor, labels: torch.Tensor, *, drop_unlabelled: bool
+) -> torch.Tensor:
+    """drop_unlabelled: a masked model labels few tokens, and the others need no logits. How many is known only at run time,
+    so torch.compile breaks the graph here, behind the layers."""
+    hidden, labels = hidden.reshape(-1, hidden.size(-1)), labels.reshape(-1)
+    if drop_unlabelled:
+        hidden, labels = _labelled(hidden, labels)
+    decoder = model.get_output_embeddings()
+    return linear_nll(transform(hidden), decoder.weight, labels, decoder.bias)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _labelled(hidden: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    chosen = (labels != IGNORED).nonzero().squeeze(1)
+    return hidden.index_select(0, chosen), labels.index_select(0, chosen)
+
+
+def _transform_of(model: Any) -> Transform | None:
+    """What lies between the last hidden state and the output layer; None where the head is not known to be plain."""
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    if type(head) is not torch.nn.Linear:
+        return None  # none, or wrapped by an adapter
+    name = type(model).__name__
+    if model.config.model_type in _CAUSAL and name.endswith(("ForCausalLM", "LMHeadModel")):
+        return _identity
+    known = _TRANSFORMS.get(model.config.model_type)
+    return known(model) if known is not None and name.endswith(_MASKED_CLASSES) else None
+
+
+def _identity(hidden: torch.Tensor) -> torch.Tensor:
+    return hidden
+
+
+def _roberta_transform(model: Any) -> Transform:
+    head = model.lm_head
+    return lambda hidden: head.layer_norm(torch.nn.functional.gelu(head.dense(hidden)))
+
+
+def _distilbert_transform(model: Any) -> Transform:
+    return lambda hidden: model.vocab_layer_norm(model.activation(model.vocab_transform(hidden)))
+
+
+_TRANSFORMS: dict[str, Callable[[Any], Transform]] = {
+    "bert": lambda model: model.cls.predictions.transform,
+    "modernbert": lambda model: model.head,
+    "roberta": _roberta_transform,
+    "distilbert": _distilbert_transform,
+}
+
+
+# ---------------------------------------------------------------- the other losses
+
+
+def _parts(
+    model: Any, outputs: Any, next_sentence_label: torch.Tensor | None, mask: torch.Tensor | None
+) -> dict[str, torch.Tensor]:
+    parts = {}
+    if next_sentence_label is not None:
+        logits = outputs.get("seq_relationship_logits")
+        if logits is None:
+            logits = model.cls.seq_relationship(outputs.pooler_output)
+        parts["pair"] = torch.nn.functional.cross_entropy(logits.float(), next_sentence_label.view(-1), reduction="sum")
+    if model.config.model_type in EXPERTS:
+        from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
+
+        experts, each = model.config.num_local_experts, model.config.num_experts_per_tok
+        routes = outputs.router_logits
+        real = mask if mask is not None and mask.dim() == 2 else None
+        parts["balance"] = load_balancing_loss_func(routes, experts, each, real)
+        parts["expert_use"] = _expert_use(torch.cat([route.detach() for route in routes]), each)
+    return parts
+
+
+def _expert_use(routes: torch.Tensor, each: int) -> torch.Tensor:
+    """The share of (layer, token, choice) that goes to each expert. routes: (layers x tokens, experts)."""
+    chosen = torch.zeros_like(routes).scatter_(1, routes.topk(each, dim=-1).indices, 1.0)
+    return chosen.float().mean(0) / each

@@ -1,0 +1,60 @@
+"""One training run, as numbers, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ptft.core.training.schedule import Schedule
+
+Precision = Literal["fp32", "bf16", "fp16", "fp8"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. batch: examples an optimizer step over all processes, taken `micro_batch` at a time in each.
+
+    spike: nats above the best mean loss of `GUARDED` steps that count as divergence (0: no guard). balance: weight of a
+    mixture of experts' load-balancing loss. patience: validations without a better one before it stops (0: never).
+    """
+
+    steps: int
+    batch: int
+    micro_batch: int
+    lr: float
+    schedule: Schedule
+    weight_decay: float
+    clip: float
+    beta2: float
+    precision: Precision
+    save_every: int
+    eval_every: int
+    seed: int
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    checkpointing: bool = False
+    compile: bool = False
+    chunked: bool = True
+    liger: bool = False
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    keep: Literal["best", "last"] = "last"
+    patience: int = 0
+    spike: float = 0.0
+    balance: float = 0.0
+    knobs: str = "hardware."
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run leaves. model: whole and on one device, with the weights to keep. history: the entries of metrics.jsonl.
+
+    seconds: training alone, of this process, without validation and saving; steps: those trained in it. best: the step of
+    the best validation. peak: bytes of memory at most (allocated on a GPU, resident on a CPU).
+    """
+
+    model: Any
+    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    steps: int = 0
+    last_step: int = 0
+    best: int | None = None
+    peak: int = 0

@@ -1,0 +1,163 @@
+"""From the recipe to a transformers configuration and a new model."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+from ptft.core.errors import InputError, UsageError
+from ptft.core.models import MASKED_FAMILIES
+from ptft.stages.pretrain.architectures.checkpoint import require_positions
+from ptft.stages.pretrain.architectures.dial import shape_for
+from ptft.stages.pretrain.architectures.families import FAMILIES, Details, Ends, Family
+from ptft.stages.pretrain.architectures.presets import PRESETS, Preset
+from ptft.stages.pretrain.recipe import PretrainRecipe
+
+AUTO = {"causal": "llama", "masked": "bert"}
+SPECIAL, WRAPS = ("bos", "eos", "pad"), ("cls", "sep")
+IGNORED_KEYS = ("vocab_size", "architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
+
+
+def kind_for(recipe: PretrainRecipe) -> str:
+    return "causal" if recipe.is_causal else "masked"
+
+
+def config_for(recipe: PretrainRecipe, tokenizer: Any, seq_len: int) -> Any:
+    """The transformers configuration that the recipe asks for, with the tokenizer's vocabulary and special tokens.
+
+    Raises `UsageError` for a name that is none, a family that does not fit the objective, and sizes that do not fit one
+    another; `InputError` for a config.json that cannot be read.
+    """
+    name = AUTO[kind_for(recipe)] if recipe.model == "auto" else recipe.model
+    if name.endswith(".json"):
+        return _from_file(Path(name), recipe, tokenizer, seq_len)
+    preset = PRESETS.get(name)
+    family = FAMILIES.get(preset.family if preset else name)
+    if family is None:
+        raise _unknown(name, recipe)
+    _refuse_unfitting(name, family, recipe)
+    if preset:
+        return _preset(name, preset, family, recipe, tokenizer, seq_len)
+    tied = recipe.architecture.tie_embeddings
+    ends = Ends(len(tokenizer), seq_len, tied, recipe.objective in ("masked+nsp", "masked+sop"))
+    shape = shape_for(family, ends, recipe.architecture, recipe.params)
+    return family.config(shape, ends, _details(recipe, tokenizer))
+
+
+def new_model(recipe: PretrainRecipe, config: Any) -> Any:
+    """A model with the recipe's first weights, float32. Under `torch.device("meta")` it has sizes and no storage.
+
+    Raises `UsageError` where sentence pairs are to be learnt by a family that transformers has no class for.
+    """
+    import transformers
+
+    transformers.set_seed(recipe.seed)
+    if recipe.is_causal:
+        return transformers.AutoModelForCausalLM.from_config(config)
+    if recipe.objective == "masked":
+        return transformers.AutoModelForMaskedLM.from_config(config)
+    require_pairs(config.model_type, recipe)
+    return transformers.BertForPreTraining(config)
+
+
+def require_pairs(model_type: str, recipe: PretrainRecipe) -> None:
+    """Raise `UsageError` unless the model has BERT's two heads, where the objective needs both."""
+    if recipe.objective in ("masked+nsp", "masked+sop") and model_type != "bert":
+        what = f"{model_type} has no head for sentence pairs, which --objective {recipe.objective} trains"
+        raise UsageError(what, remedy="choose --model bert, or --objective masked")
+
+
+# ---------------------------------------------------------------- names
+
+
+def _choices(kind: str) -> str:
+    families = [name for name, family in FAMILIES.items() if family.kind == kind]
+    presets = [name for name, preset in PRESETS.items() if FAMILIES[preset.family].kind == kind]
+    return f"{', '.join(families)}; a preset: {', '.join(presets)}; or a config.json"
+
+
+def _unknown(name: str, recipe: PretrainRecipe) -> UsageError:
+    close = difflib.get_close_matches(name.lower(), ["auto", *FAMILIES, *PRESETS], n=1, cutoff=0.5)
+    suggestion = f"did you mean {close[0]}? " if close else ""
+    return UsageError(
+        f"{name!r} is no family and no preset",
+        remedy=f"{suggestion}For --objective {recipe.objective} there are {_choices(kind_for(recipe))}",
+    )
+
+
+def _refuse_unfitting(name: str, family: Family, recipe: PretrainRecipe) -> None:
+    kind = kind_for(recipe)
+    if family.kind != kind:
+        raise UsageError(
+            f"{name!r} is no {kind} model", remedy=f"for --objective {recipe.objective} choose {_choices(kind)}"
+        )
+    if not recipe.is_causal:
+        require_pairs(family.model_type, recipe)
+    if family.model_type == "bert" and not recipe.architecture.tie_embeddings:
+        # transformers would leave a bias over that nothing uses
+        raise UsageError(
+            "BERT's input and output embeddings are one matrix", remedy="leave out architecture.tie_embeddings"
+        )
+
+
+# ---------------------------------------------------------------- presets and files
+
+
+def _preset(name: str, preset: Preset, family: Family, recipe: PretrainRecipe, tokenizer: Any, seq_len: int) -> Any:
+    given = recipe.architecture
+    if given.layers or given.width or given.heads or given.kv_heads:
+        remedy = f"leave out architecture.layers, width, heads and kv_heads, or choose --model {preset.family}"
+        raise UsageError(f"the preset {name} has its own sizes", remedy=remedy)
+    pairs = recipe.objective in ("masked+nsp", "masked+sop")
+    ends = Ends(len(tokenizer), seq_len, preset.tied and given.tie_embeddings, pairs)
+    return family.config(preset.shape, ends, _details(recipe, tokenizer, preset.rope_theta))
+
+
+def _details(recipe: PretrainRecipe, tokenizer: Any, rope_theta: float | None = None) -> Details:
+    given = recipe.architecture
+    ids, wraps = special_ids(tokenizer, SPECIAL), special_ids(tokenizer, WRAPS)
+    return Details(ids, wraps, given.dropout, given.balance, rope_theta)
+
+
+def special_ids(tokenizer: Any, names: tuple[str, ...]) -> dict[str, int | None]:
+    """Special tokens' ids as configurations name them; None where the tokenizer has none."""
+    return {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in names}
+
+
+def _from_file(path: Path, recipe: PretrainRecipe, tokenizer: Any, seq_len: int) -> Any:
+    """A published configuration with this tokenizer's vocabulary and special tokens, in float32."""
+    import torch
+    import transformers
+
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        kept = {key: value for key, value in data.items() if key not in IGNORED_KEYS}
+        ids = special_ids(tokenizer, SPECIAL)
+        config = transformers.AutoConfig.for_model(
+            kept.pop("model_type"), **{**kept, **ids, "vocab_size": len(tokenizer)}
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        remedy = "give a config.json with a model_type that transformers knows"
+        what = f"cannot be read as a model's configuration: {error}"
+        raise InputError(what, where=str(path), remedy=remedy) from error
+    if "quantization_config" in data:
+        remedy = "take quantization_config out of it, or start from another"
+        raise InputError("a quantised model cannot be trained", where=str(path), remedy=remedy)
+    _refuse_unfitting_type(config.model_type, recipe, str(path))
+    require_positions(config, seq_len)
+    config.dtype = torch.float32
+    return config
+
+
+def _refuse_unfitting_type(model_type: str, recipe: PretrainRecipe, where: str) -> None:
+    from transformers.models.auto import modeling_auto as known
+
+    causal = model_type in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in MASKED_FAMILIES
+    fits = causal if recipe.is_causal else model_type in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if not fits:
+        remedy = f"for --objective {recipe.objective} choose --model {_choices(kind_for(recipe))}"
+        raise UsageError(f"{model_type!r} is no {kind_for(recipe)} model", where=where, remedy=remedy)
+    if not recipe.is_causal:
+        require_pairs(model_type, recipe)

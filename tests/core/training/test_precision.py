@@ -1,0 +1,36 @@
+"""What a device cannot do is refused with a remedy, and what is slow is said."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ptft.core.errors import UsageError
+from ptft.core.progress import Silent
+from ptft.core.training.precision import precision_of, require_liger
+
+cpu_only = pytest.mark.skipif(torch.cuda.is_available(), reason="says what a CPU does")
+gpu_only = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+
+@cpu_only
+def test_a_cpu_trains_in_fp32_and_says_what_it_cannot():
+    assert precision_of("auto", Silent()) == "fp32"
+    with pytest.raises(UsageError, match="fp16 needs a GPU"):
+        precision_of("fp16", Silent())
+    with pytest.raises(UsageError, match="fp8 needs a GPU of compute capability"):
+        precision_of("fp8", Silent())
+    with pytest.raises(UsageError, match="Liger"):
+        require_liger(True)
+    require_liger(False)
+
+
+@cpu_only
+def test_bf16_on_a_cpu_is_done_with_a_warning():
+    progress = Silent()
+    assert precision_of("bf16", progress) == "bf16" and "slower" in progress.warnings[0]
+
+
+@gpu_only
+def test_a_gpu_takes_bf16():
+    assert precision_of("auto", Silent()) == "bf16"
