@@ -12,6 +12,7 @@ from ptft.cli import STAGES
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "ptft").rglob("*.py"))
 FREE_TO_PRINT = ("cli.py", "ui.py")
+FREE_TO_EXIT = ("workers.py", "processes.py")  # the processes beside the first have no command line to catch for them
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -21,7 +22,7 @@ def test_core_and_stages_neither_print_nor_exit(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            assert called not in ("print", "sys.exit", "exit", "os._exit") or "workers" in path.name, (
+            assert called not in ("print", "sys.exit", "exit", "os._exit") or path.name in FREE_TO_EXIT, (
                 f"{path}:{node.lineno}"
             )
 

@@ -12,7 +12,6 @@ FEWEST_ROWS = 256  # fewer make the matrix products slow
 CPU_LOGITS, GPU_LOGITS = 2**22, 2**26  # logits held at once: what stays near a CPU's cache, what fills a GPU
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # a loop over views, in place: nothing for a compiler to win, and it runs between two graphs
 def linear_nll(
     hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:

@@ -18,7 +18,7 @@ from ptft.core.training import checkpoints, sharding
 from ptft.core.training.data import Batches, Example, Source
 from ptft.core.training.heads import with_loss
 from ptft.core.training.optimizers import optimizer_of
-from ptft.core.training.precision import require_liger, to_fp8
+from ptft.core.training.precision import to_fp8, use_liger
 from ptft.core.training.processes import barrier, rank, summed, world_size
 from ptft.core.training.settings import Settings, Trained
 from ptft.core.training.watch import BEST, Watcher, Watching, best_step, peak_memory
@@ -63,7 +63,7 @@ def train(
     _prepare(model, settings, checkpoint)
     with contextlib.ExitStack() as stack:
         if loss == "tokens":
-            stack.enter_context(with_loss(model, chunked=settings.chunked and not settings.liger))
+            stack.enter_context(with_loss(model, chunked=settings.chunked))
         bar = stack.enter_context(progress.step("training", settings.steps, "steps"))
         stack.enter_context(_memory_explained(settings))
         trainer = _Trainer(settings, out, loss, collate, model, source, tokenizer)
@@ -79,7 +79,8 @@ def train(
 
 def _prepare(model: Any, settings: Settings, checkpoint: Path | None) -> None:
     """Everything that must happen to the model before an optimizer holds its parameters."""
-    require_liger(settings.liger)
+    if settings.liger:
+        use_liger(model)
     if checkpoint is not None:
         checkpoints.load_weights(model, checkpoint)
     if settings.precision == "fp8":
@@ -318,7 +319,6 @@ def _arguments(settings: Settings, saving: Path) -> transformers.TrainingArgumen
         seed=settings.seed,
         bf16=settings.precision in ("bf16", "fp8"),
         fp16=settings.precision == "fp16",
-        use_liger_kernel=settings.liger,
         use_cpu=not torch.cuda.is_available(),
         remove_unused_columns=False,
         train_sampling_strategy="sequential",  # Batches has the order

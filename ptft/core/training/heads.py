@@ -94,22 +94,20 @@ def _logits_nll(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(flat, labels.reshape(-1), ignore_index=IGNORED, reduction="sum")
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _head_nll(
     model: Any, transform: Transform, hidden: torch.Tensor, labels: torch.Tensor, *, drop_unlabelled: bool
 ) -> torch.Tensor:
-    """drop_unlabelled: a masked model labels few tokens, and the others need no logits. How many is known only at run time,
-    so torch.compile breaks the graph here, behind the layers."""
+    """drop_unlabelled: a masked model labels few tokens, and the others need no logits. How many is known only at run time.
+
+    So torch.compile ends its graph here, behind the layers: blocks of rows, written in place, hold nothing for it to win.
+    """
     hidden, labels = hidden.reshape(-1, hidden.size(-1)), labels.reshape(-1)
     if drop_unlabelled:
-        hidden, labels = _labelled(hidden, labels)
+        chosen = (labels != IGNORED).nonzero().squeeze(1)
+        hidden, labels = hidden.index_select(0, chosen), labels.index_select(0, chosen)
     decoder = model.get_output_embeddings()
     return linear_nll(transform(hidden), decoder.weight, labels, decoder.bias)
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _labelled(hidden: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    chosen = (labels != IGNORED).nonzero().squeeze(1)
-    return hidden.index_select(0, chosen), labels.index_select(0, chosen)
 
 
 def _transform_of(model: Any) -> Transform | None:

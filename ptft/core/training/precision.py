@@ -46,11 +46,17 @@ def to_fp8(model: torch.nn.Module) -> None:
     convert_to_float8_training(model, module_filter_fn=fits)
 
 
-def require_liger(wanted: bool) -> None:
-    """Raise `UsageError` where Liger's kernels were asked for and cannot run."""
+def use_liger(model: Any) -> None:
+    """Put Liger's kernels into the layers of `model`: norms, rotary positions, gated units. The loss stays ours.
+
+    Raises `UsageError` where they cannot run.
+    """
     import importlib.util
 
-    if wanted and not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         raise UsageError("Liger's kernels need a GPU", remedy="leave out hardware.liger")
-    if wanted and importlib.util.find_spec("liger_kernel") is None:
+    if importlib.util.find_spec("liger_kernel") is None:
         raise UsageError("liger-kernel is not installed", remedy="pip install liger-kernel")
+    from transformers.integrations.liger import apply_liger_kernel
+
+    apply_liger_kernel(model, {"fused_linear_cross_entropy": False, "cross_entropy": False})

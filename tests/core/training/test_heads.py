@@ -207,6 +207,25 @@ def test_data_parallel_calls_it(tmp_path: Any) -> None:
         dist.destroy_process_group()
 
 
+@pytest.mark.parametrize("family", ["llama", "mixtral", "bert"])
+def test_mixed_precision_wraps_it(family: str) -> None:
+    """accelerate replaces the forward once more, and rebuilds what it returns."""
+    import accelerate
+
+    model, causal = tiny(family), family in CAUSAL
+    given = batch(causal)
+    expected = reference(model, given, causal).item()
+    own = model.forward
+    with with_loss(model, chunked=True):
+        wrapped = accelerate.Accelerator(mixed_precision="bf16", cpu=True).prepare_model(model)
+        outputs = wrapped(**given)
+        outputs.loss.backward()
+        assert outputs.loss.dtype == torch.float32
+        assert outputs.loss.item() == pytest.approx(expected, rel=2e-2) and outputs.loss.item() != expected
+        assert ("balance" in outputs.parts) == (family == "mixtral")
+    assert model.forward == own
+
+
 @pytest.mark.skipif(os.name == "nt", reason="gloo meets in a file")
 def test_sharded_parameters_are_whole_when_it_needs_them(tmp_path: Any) -> None:
     import torch.distributed as dist
@@ -231,17 +250,19 @@ def test_sharded_parameters_are_whole_when_it_needs_them(tmp_path: Any) -> None:
         dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("family", ["llama", "bert"])
-def test_a_compiled_model_calls_it(family: str) -> None:
-    model, causal = tiny(family), family in CAUSAL
-    given = batch(causal)
-    expected = reference(model, given, causal).item()
+def test_a_compiled_model_calls_it() -> None:
+    """A masked one: how many tokens are labelled differs from batch to batch."""
+    model = tiny("bert", num_hidden_layers=1)
+    batches = [batch(causal=False, rows=rows) for rows in (3, 3)]
+    batches[1]["labels"][:, 7] = batches[1]["input_ids"][:, 7]
+    expected = [reference(model, given, causal=False).item() for given in batches]
     torch._dynamo.reset()
     with with_loss(model, chunked=True):
         model.compile(backend="eager")
-        loss = model(**given).loss
-        assert loss.item() == pytest.approx(expected, rel=1e-5)
-        loss.backward()
+        for given, wanted in zip(batches, expected, strict=True):
+            loss = model(**given).loss
+            assert loss.item() == pytest.approx(wanted, rel=1e-5)
+            loss.backward()
 
 
 # ---------------------------------------------------------------- the cross entropy itself

@@ -7,7 +7,7 @@ import torch
 
 from ptft.core.errors import UsageError
 from ptft.core.progress import Silent
-from ptft.core.training.precision import precision_of, require_liger
+from ptft.core.training.precision import precision_of, use_liger
 
 cpu_only = pytest.mark.skipif(torch.cuda.is_available(), reason="says what a CPU does")
 gpu_only = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -21,8 +21,7 @@ def test_a_cpu_trains_in_fp32_and_says_what_it_cannot():
     with pytest.raises(UsageError, match="fp8 needs a GPU of compute capability"):
         precision_of("fp8", Silent())
     with pytest.raises(UsageError, match="Liger"):
-        require_liger(True)
-    require_liger(False)
+        use_liger(torch.nn.Linear(2, 2))
 
 
 @cpu_only

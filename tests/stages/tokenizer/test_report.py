@@ -78,9 +78,11 @@ def test_every_row_is_tried_and_a_failure_has_its_place(made, monkeypatch, tmp_p
     lossy.save(str(tmp_path / "tokenizer.json"))
     recipe, inputs = TokenizerRecipe(workers=1), Inputs({"data": expand([str(corpus)])})
     first = lossy.encode("fine").tokens[0]
+    often = sum(lossy.encode(text).tokens.count(first) for text in ["fine"] * 600 + ["Ａ full-width", "ｂ"])
     found = report.report(recipe, inputs, choose(recipe, inputs, Silent()), tmp_path, Silent())
     assert found["round_trip_failures"] == 2 and found["documents_measured"] == 602
-    assert dict(found["most_frequent"])[first] == 600  # over three blocks
+    assert dict(found["most_frequent"])[first] == often >= 600  # over three blocks
+    assert found["bytes_learnt"] == 4 * 600 + len("Ａ full-width".encode()) + len("ｂ".encode())
     assert found["round_trip_failed"] == [{"file": "in.jsonl", "line": 301}, {"file": "in.jsonl", "line": 602}]
 
 
@@ -110,3 +112,9 @@ def test_the_plan_says_what_it_takes_and_writes_nothing(made):
     assert dict(plan(TokenizerRecipe(max_bytes=1000), inputs, Silent()).lines)["bytes learnt from (estimate)"] == 1000
     halved = dict(plan(TokenizerRecipe(max_characters=10), inputs, Silent()).lines)
     assert halved["bytes learnt from (estimate)"] == sum(len(text[:10].encode()) for text in TEXTS)
+
+
+def test_a_tokenizer_made_again_is_the_one_measured(made, tmp_path):
+    small, _ = make([made[3]], tmp_path / "out", min_frequency=1000)
+    again, _ = make([made[3]], tmp_path / "out")
+    assert small.metrics["bytes_per_token"] == 1.0 < again.metrics["bytes_per_token"]
