@@ -257,6 +257,7 @@ app.command("generate")(_command(GENERATE, _run_generate, ("recipe_file", "sets"
 @app.command()
 def show(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="any folder; several are lined up")],
+    text: Annotated[str | None, typer.Option(metavar="FILE", help="what tokenizers are compared on")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the run record on standard output")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
 ) -> None:
@@ -264,7 +265,7 @@ def show(
     from ptft.stages.show.run import described
     from ptft.ui import Terminal
 
-    tables, facts = described(folders)
+    tables, facts = described(folders, text)
     if as_json:
         _print_json(facts)
         return

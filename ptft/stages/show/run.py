@@ -17,10 +17,15 @@ from ptft.core.record import RunRecord
 from ptft.stages.show import tokenizers
 
 
-def described(folders: Sequence[Path]) -> tuple[list[Table], Any]:
-    """Tables for people and the same facts for machines. Several folders become one table, a column each."""
+def described(folders: Sequence[Path], text: str | None = None) -> tuple[list[Table], Any]:
+    """Tables for people and the same facts for machines. Several folders become one table, a column each.
+
+    text: a file or folder of rows that tokenizers are compared on, instead of our own sample.
+    """
     facts = [_facts(folder) for folder in folders]
     has_tokenizer = any(one["kind"] == TOKENIZER.name for one in facts)
+    if text is not None:
+        return tokenizers.compared(folders, tokenizers.texts_of(text))
     if len(folders) == 1:
         return _tables(folders[0], facts[0]) + (tokenizers.one(folders[0]) if has_tokenizer else []), facts[0]
     if has_tokenizer and all(TOKENIZER.is_valid(folder) for folder in folders):  # a model's folder has one too

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,15 @@ import orjson
 
 from ptft.core import record
 from ptft.core.errors import InputError
+from ptft.core.files import expand
+from ptft.core.formats import read_rows
 from ptft.core.progress import Table, table_of
+from ptft.core.rows import Row, lacks
+from ptft.core.text import language
 from ptft.core.tokenizer_report import Tally, cut, cut_tables, figures, is_byte_level, raw_token, report_tables, tally
 from ptft.stages.show.sample_text import SAMPLE, SENTENCES
 
+MOST_ROWS = 2000  # of a file that tokenizers are compared on
 NAMES = {"en": "English", "zh": "Chinese", "": "all"}
 SHOWN = (("bytes_per_token", "bytes per token"), ("tokens_per_word", "tokens per word"),
          ("tokens_per_character", "tokens per character"))  # fmt: skip
@@ -51,6 +58,18 @@ def compared(folders: Sequence[Path], texts: Mapping[str, Sequence[str]] = SAMPL
     head = ("", *(each.name for each in seen)) if len(seen) > 1 else ("", "")
     groups = {sentence: [(each.name, each.cuts[number]) for each in seen] for number, sentence in enumerate(SENTENCES)}
     return [table_of("tokenizers", head, rows), *cut_tables(groups)], [each.facts for each in seen]
+
+
+def texts_of(path: str) -> dict[str, list[str]]:
+    """The first texts of a file or folder, by language. Raises `InputError` where there are none."""
+    rows = (row for row in read_rows(expand([path])) if isinstance(row, Row) and not lacks(row, ("text",)))
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in islice(rows, MOST_ROWS):
+        found[language(row.data["text"])].append(row.data["text"])
+    if not found:
+        remedy = "name a file with a field 'text', or a .txt file"
+        raise InputError("no row has a text to compare tokenizers on", where=path, remedy=remedy)
+    return dict(found)
 
 
 def _seen(folder: Path, texts: Mapping[str, Sequence[str]]) -> Seen:
@@ -112,12 +131,11 @@ def _measured(tokenizer: Any, texts: Mapping[str, Sequence[str]]) -> dict[str, A
     unk = tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "")
     found: dict[str, Any] = {}
     back, unknown = True, 0
-    for language, samples in texts.items():
+    for code, samples in texts.items():
         ids = [encoded.ids for encoded in tokenizer.encode_batch_fast(list(samples), add_special_tokens=False)]
         unknown += sum(tokens.count(unk) for tokens in ids)
         back &= tokenizer.decode_batch(ids, skip_special_tokens=False) == list(samples)
         sums = sum((tally(text, len(tokens)) for text, tokens in zip(samples, ids, strict=True)), Tally())
-        of = figures(sums, language)
-        name = NAMES.get(language, language)
-        found |= {f"{shown}, {name}": of[key] for key, shown in SHOWN if of[key] is not None}
+        of = figures(sums, code)
+        found |= {f"{shown}, {NAMES.get(code, code)}": of[key] for key, shown in SHOWN if of[key] is not None}
     return {**found, "unknown tokens in the sample": unknown, "sample_comes_back_whole": back}
