@@ -12,7 +12,9 @@ from ptft.core.recipes import knobs
 
 ROOT = Path(__file__).parent.parent
 READMES = [ROOT / "README.md", ROOT / "docs" / "README.zh.md"]
-PAIRS = [READMES, [ROOT / "docs" / "clean.md", ROOT / "docs" / "clean.zh.md"]]  # English and Chinese
+FILES = (".jsonl", ".html", ".json", ".parquet", ".jinja", ".png")
+STAGE_PAGES = ("clean", "tokenizer", "pack", "pretrain")
+PAIRS = [READMES, *([ROOT / "docs" / f"{name}.md", ROOT / "docs" / f"{name}.zh.md"] for name in STAGE_PAGES)]
 PAGES = [page for pair in PAIRS for page in pair]
 FLAGS = {
     part
@@ -21,7 +23,7 @@ FLAGS = {
     if leaf.meta.get("flag")
     for part in leaf.meta["flag"].split("/")
 }
-COMMON = {"--recipe", "--set", "--seed", "--dry-run", "--force", "--json", "--knobs", "--out", "--help"}
+COMMON = {"--text", "--logdir", "--recipe", "--set", "--seed", "--dry-run", "--force", "--json", "--knobs", "--out", "--help"}
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
@@ -39,7 +41,7 @@ def test_every_option_and_knob_named_exists(page):
     assert named <= FLAGS | COMMON, named - FLAGS - COMMON
     known = {leaf.name for stage in STAGES for leaf in knobs(stage.recipe)}
     for name in re.findall(r"--set ([a-z_.]+[0-9a-z_]*)=", text) + re.findall(r"`([a-z_0-9]+\.[a-z_0-9]+)`", text):
-        assert name in known or name.endswith((".jsonl", ".html", ".json", ".parquet")), name
+        assert name in known or name.endswith(FILES), name
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0].name)
