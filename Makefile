@@ -114,9 +114,12 @@ check: $(VENV)/installed
 test: $(VENV)/installed
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest
 
-# Tables beside the peers, hours in all: `make bench` for everything, or benchmarks/clean.py with one of its modes.
+# Tables beside the peers, hours in all: `make bench` for everything, or one of these with one of its modes.
 bench: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/clean.py all
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/tokenizer.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/pack.py
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/pretrain.py all
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -69,6 +69,8 @@ def train(
         trainer = _Trainer(settings, out, loss, collate, model, source, tokenizer)
         watcher = Watcher(settings, watching or Watching(), bar, out, trainer.save_best)
         trainer.add_callback(watcher)
+        if rank():
+            transformers.set_seed(settings.seed + rank())  # dropout differs between processes
         at = checkpoints.step_of(checkpoint) if checkpoint else 0
         watcher.begin(at)
         if at:
