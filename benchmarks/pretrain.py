@@ -25,7 +25,7 @@ from tools import note
 
 @dataclass(frozen=True)
 class Setting:
-    """data: the real sets. cache: tokens, environments, models. tokens: to train on in `peers` and `masked`."""
+    """data: the real sets. cache: tokens, environments, models. tokens: to train on in `peers` and `masked`. only: of `gpu`."""
 
     data: Path
     cache: Path
@@ -33,6 +33,7 @@ class Setting:
     threads: int
     tokens: int
     repeats: int
+    only: str
 
 
 MODES: dict[str, Callable[[Setting], None]] = {
@@ -40,7 +41,7 @@ MODES: dict[str, Callable[[Setting], None]] = {
     "masked": lambda s: peers.masked(s.data, s.cache, s.seed, s.threads, s.tokens, s.repeats),
     "memory": lambda s: memory.run(s.data, s.cache, s.seed, s.threads),
     "scaling": lambda s: scaling.run(s.data, s.cache, s.seed, s.threads),
-    "gpu": lambda s: gpu.run(s.data, s.cache, s.seed),
+    "gpu": lambda s: gpu.run(s.data, s.cache, s.seed, s.only),
 }
 
 
@@ -55,12 +56,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of every trainer, one at a time")
     parser.add_argument("--tokens", type=int, default=1_000_000, help="to train on in `peers` and `masked`")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each trainer in `peers` and `masked`")
+    parser.add_argument("--only", default="", help="a part of the names of the models to take in `gpu`, e.g. 1B")
     given = parser.parse_args()
     cache = given.cache.resolve()
     data = given.data.resolve() if given.data else cache / "real"
     if not given.data:
         corpora.fetch(data, note)
-    setting = Setting(data, cache, given.seed, given.threads, given.tokens, given.repeats)
+    setting = Setting(data, cache, given.seed, given.threads, given.tokens, given.repeats, given.only)
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores ({_processor()}), load {os.getloadavg()[0]:.1f}")
     for name, run in MODES.items():
         if given.mode in (name, "all"):

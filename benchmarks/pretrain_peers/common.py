@@ -34,7 +34,7 @@ def order(rows: int, wanted: int, seed: int) -> Iterator[int]:
 def cosine(step: int, steps: int, warmup: int) -> float:
     """The share of the peak learning rate: up in a line, down to nothing along a cosine."""
     if step < warmup:
-        return step / max(1, warmup)
+        return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 

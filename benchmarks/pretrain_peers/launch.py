@@ -21,7 +21,7 @@ from pathlib import Path
 class Marks:
     """at, cpu: seconds on the wall clock and of the processor at the end of each step. Memory in bytes.
 
-    before: what the process held when its first forward pass began; peak: the most it held from then on.
+    before: what the process held when its first forward pass began; peak: the most it held from then on. threads: torch's, at the end.
     """
 
     at: list[float] = field(default_factory=list)
@@ -37,7 +37,7 @@ def watch(target: Path) -> None:
     from torch.nn.modules.module import register_module_forward_pre_hook
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
-    marks = Marks(threads=torch.get_num_threads())
+    marks = Marks()
 
     def step(*_: object) -> None:
         marks.at.append(time.perf_counter())
@@ -49,6 +49,7 @@ def watch(target: Path) -> None:
         Path("/proc/self/clear_refs").write_text("5")  # VmHWM counts from here
 
     def end() -> None:
+        marks.threads = torch.get_num_threads()
         marks.peak = _status("VmHWM")
         marks.gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
         target.write_text(json.dumps(asdict(marks)))

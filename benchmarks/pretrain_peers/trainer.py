@@ -15,14 +15,17 @@ from common import blocks, options
 
 
 def rows(given: dict) -> datasets.Dataset:
-    ids = blocks(given["tokens"], "train", given["length"]).astype(np.int64)
-    columns = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
     if given["objective"] == "causal":
-        columns["labels"] = ids
+        ids = blocks(given["tokens"], "train", given["length"]).astype(np.int64)
+        columns = {"labels": ids}
     else:
-        columns["token_type_ids"] = np.zeros_like(ids)
         tokenizer = transformers.AutoTokenizer.from_pretrained(given["tokenizer"])
-        columns["special_tokens_mask"] = np.isin(ids, tokenizer.all_special_ids).astype(np.int64)
+        text = blocks(given["tokens"], "train", given["length"] - 2).astype(np.int64)
+        ids = np.pad(text, ((0, 0), (1, 1)))  # [CLS] text [SEP], as a tokenizer made for BERT would give
+        ids[:, 0], ids[:, -1] = tokenizer.cls_token_id, tokenizer.sep_token_id
+        special = np.isin(ids, tokenizer.all_special_ids).astype(np.int64)
+        columns = {"token_type_ids": np.zeros_like(ids), "special_tokens_mask": special}
+    columns |= {"input_ids": ids, "attention_mask": np.ones_like(ids)}
     return datasets.Dataset.from_dict({name: list(column) for name, column in columns.items()})
 
 

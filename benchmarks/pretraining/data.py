@@ -10,7 +10,9 @@ from pathlib import Path
 
 import corpora
 import numpy as np
-from tools import note, watched
+from tools import note
+
+from pretraining import processes
 
 EVERYTHING = (*corpora.ENGLISH, *corpora.CHINESE)
 SMALL = ("bbc", "brown", "help-en", "help-zh", "fortunes-zh")
@@ -45,11 +47,11 @@ def ptft(*arguments: object, threads: int = 1) -> None:
     """A ptft command; a folder with another result in it is made again."""
     command = [sys.executable, "-P", "-m", "ptft", *map(str, arguments)]
     try:
-        watched(command, threads)
+        processes.run(command, threads)
     except RuntimeError as error:
         if "--force" not in str(error):
             raise
-        watched([*command, "--force"], threads)
+        processes.run([*command, "--force"], threads)
 
 
 def tokens_of(data: Path, folder: Path, names: Sequence[str], vocab: int, length: int, rows: int) -> Tokens:
@@ -85,12 +87,17 @@ def _plain(folder: Path, length: int, rows: int) -> Tokens:
 
 
 def mask(tokens: Tokens, rate: float, seed: int) -> Path:
-    """The held-out sequences with tokens hidden once, BERT's way (80 % [MASK], 10 % any, 10 % as they are), for everybody."""
+    """The held-out text as [CLS] text [SEP] with tokens hidden once, BERT's way (80 % [MASK], 10 % any, 10 % as they are).
+
+    For everybody: ids.npy and labels.npy (rows, length), int64, in the folder returned.
+    """
     from ptft.core.models import load_tokenizer
 
     tokenizer, draw = load_tokenizer(tokens.tokenizer), np.random.default_rng(seed)
-    stream = np.fromfile(tokens.plain / "val.bin", np.uint16)[: tokens.rows * tokens.length]
-    ids = stream.astype(np.int64).reshape(tokens.rows, tokens.length)
+    inner = tokens.length - 2
+    text = np.fromfile(tokens.plain / "val.bin", np.uint16)[: tokens.rows * inner].astype(np.int64)
+    ids = np.pad(text.reshape(tokens.rows, inner), ((0, 0), (1, 1)))
+    ids[:, 0], ids[:, -1] = tokenizer.cls_token_id, tokenizer.sep_token_id
     chosen = (draw.random(ids.shape) < rate) & ~np.isin(ids, tokenizer.all_special_ids)
     labels, fate = np.where(chosen, ids, -100), draw.random(ids.shape)
     ids[chosen & (fate < 0.8)] = tokenizer.mask_token_id

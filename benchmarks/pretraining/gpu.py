@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools import Run, note, table
+from tools import note, table
 
-from pretraining import data, shapes, trainers
-from pretraining.trainers import SCRIPTS, Task, Trained
+from pretraining import data, processes, shapes, trainers
+from pretraining.trainers import Task, Trained, Trainer
 
 VOCAB = 50_304  # GPT-2's, in multiples of 64
 STEPS, LIMIT = 24, 240  # steps a cell, seconds it may take
@@ -71,7 +69,8 @@ CELLS: tuple[tuple[Model, tuple[tuple[str, Sequence[str]], ...]], ...] = (
 )
 
 
-def run(data_folder: Path, cache: Path, seed: int) -> None:
+def run(data_folder: Path, cache: Path, seed: int, only: str) -> None:
+    """only: a part of the names of the models to take, "" for all: a lent machine may allow minutes a command."""
     import torch
 
     if not torch.cuda.is_available():
@@ -80,7 +79,10 @@ def run(data_folder: Path, cache: Path, seed: int) -> None:
     device = torch.cuda.get_device_name(0)
     peak, measured = _peak(device), _measured_peak()
     rows = [
-        row for model, switches in CELLS for row in _rows(model, switches, peak or measured, data_folder, cache, seed)
+        row
+        for model, switches in CELLS
+        if only in model.name
+        for row in _rows(model, switches, peak or measured, data_folder, cache, seed)
     ]
     table(
         f"On a GPU: {device}",
@@ -103,7 +105,7 @@ def _rows(
     try:
         task = _task(model, data_folder, cache, seed)
     except RuntimeError as error:
-        return [(model.name, "", f"failed: {_last_line(str(error))}", "", "", "")]
+        return [(model.name, "", f"failed: {processes.last_line(error)}", "", "", "")]
     everything, _ = shapes.parameters(task.config)
     flops = 6 * everything + 12 * model.layers * model.width * model.length
     base: float | None = None
@@ -151,37 +153,15 @@ def _invented(folder: Path, seed: int) -> Path:
 def _cell(name: str, task: Task, options: Sequence[str], cache: Path) -> Trained | str:
     """What it measured, or why it did not."""
     note(name)
-    out = cache / "pretrain" / "runs" / "gpu"
-    marks = out.with_suffix(".marks.json")
-    command = trainers.ptft("--set", f"hardware.micro_batch={task.micro}", *options)(task, out, cache)
-    shutil.rmtree(out, ignore_errors=True)
-    marks.unlink(missing_ok=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    failed = _limited([sys.executable, str(SCRIPTS / "launch.py"), str(marks), *command])
-    if failed:
-        note(failed)
-        return _last_line(failed)
-    return trainers.measured(marks, Run({}, 0.0, 0.0, 0), task.batch * task.tokens.length)
-
-
-def _limited(command: Sequence[str]) -> str:
-    """Run to the end, or for `LIMIT` seconds; what it said where it failed."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    command = trainers.ptft("--set", f"hardware.micro_batch={task.micro}", *options)
+    out, threads = cache / "pretrain" / "runs" / "gpu", os.cpu_count() or 1
     try:
-        said, _ = process.communicate(timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return f"not done after {LIMIT} s"
-    return said[-3000:] or f"exit code {process.returncode}" if process.returncode else ""
-
-
-def _last_line(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1].replace("|", "/")[:140] if lines else "it said nothing"
+        found = trainers.run(Trainer("ptft", name, command), task, out, cache, threads, LIMIT)
+        note(f"{name}: {found.speed:,.0f} tokens/s, {found.gpu / GB:.1f} GB")
+        return found
+    except RuntimeError as error:
+        note(str(error))
+        return processes.last_line(error)
 
 
 def _peak(device: str) -> float:

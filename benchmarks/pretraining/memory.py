@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tools import note, table
 
-from pretraining import data, shapes, trainers
+from pretraining import data, processes, shapes, trainers
 from pretraining.trainers import Task, Trained, Trainer
 
 VOCAB, LENGTH, LAYERS, WIDTH, BATCH, STEPS = 16_384, 512, 8, 256, 8, 6
@@ -77,8 +77,8 @@ def _cell(name: str, options: Sequence[str], task: Task, cache: Path, threads: i
             ),
         )
     except RuntimeError as error:
-        note(str(error)[-600:])
-        return Cell(name, None, str(error).strip().splitlines()[-1][:120])
+        note(str(error))
+        return Cell(name, None, processes.last_line(error))
 
 
 def _rows(cells: Sequence[Cell]) -> list[tuple[str, ...]]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tools import Missing, note, table
 
-from pretraining import data, shapes, trainers
+from pretraining import data, processes, shapes, trainers
 from pretraining.trainers import Task, Trained, Trainer
 
 LENGTH, VOCAB, LAYERS, WIDTH = 256, 4096, 4, 128
@@ -32,6 +34,21 @@ MASKED = (
     Trainer("ptft", "bert", trainers.ptft()),
     Trainer("transformers Trainer, as in run_mlm", "bert", trainers.script("trainer.py")),
 )
+BF16 = ("--precision", "bf16")  # many times faster or slower than fp32 on a CPU, as it has AMX or not
+
+
+def _with_bf16(trainers_: Sequence[Trainer]) -> tuple[Trainer, ...]:
+    """With ptft in bf16 as well where the processor has matrix units for it."""
+    info = Path("/proc/cpuinfo")
+    if not info.exists() or "amx_bf16" not in info.read_text():
+        return tuple(trainers_)
+    more = {
+        family: Trainer("ptft, bf16", family, trainers.ptft(*BF16))
+        for family in dict.fromkeys(t.family for t in trainers_)
+    }
+    return tuple(t for one in trainers_ for t in ((one, more[one.family]) if one.name == "ptft" else (one,)))
+
+
 HEAD = (
     "model", "trainer", "tokens/s", "ptft is faster by", "tokens/CPU s", "ptft is faster by", "held-out loss", "bits per byte",
     "whole command s", "CPU s",
@@ -55,7 +72,7 @@ class Row:
 def causal(data_folder: Path, cache: Path, seed: int, threads: int, tokens: int, repeats: int) -> None:
     packed = data.tokens_of(data_folder, cache / "pretrain" / "small", data.SMALL, VOCAB, LENGTH, rows=400)
     task = _task(packed, cache, "causal", seed, tokens)
-    rows = [Row(trainer, _with(task, trainer.family, cache)) for trainer in CAUSAL]
+    rows = [Row(trainer, _with(task, trainer.family, cache)) for trainer in _with_bf16(CAUSAL)]
     _race(rows, cache, threads, repeats)
     _show("The same model from the same tokens: causal", rows, task, threads, repeats, cache)
 
@@ -64,7 +81,7 @@ def masked(data_folder: Path, cache: Path, seed: int, threads: int, tokens: int,
     packed = data.tokens_of(data_folder, cache / "pretrain" / "small", data.SMALL, VOCAB, LENGTH, rows=400)
     task = _task(packed, cache, "masked", seed, tokens)
     task = replace(task, masked=data.mask(packed, task.rate, seed))
-    rows = [Row(trainer, _with(task, trainer.family, cache)) for trainer in MASKED]
+    rows = [Row(trainer, _with(task, trainer.family, cache)) for trainer in _with_bf16(MASKED)]
     _race(rows, cache, threads, repeats)
     _show("The same model from the same tokens: masked", rows, task, threads, repeats, cache)
 
@@ -94,10 +111,20 @@ def _turn(row: Row, cache: Path, threads: int, *, is_first: bool) -> None:
     try:
         row.runs.append(trainers.run(row.trainer, task, out, cache, threads))
         if is_first:
-            row.loss = trainers.score(row.trainer, task, out, cache)
+            _require_same_size(row.trainer, task, out)
+            row.loss = trainers.score(row.trainer, task, out, cache, threads)
     except (Missing, RuntimeError) as error:
         note(f"{row.trainer.name} left out: {error}")
-        row.failed = str(error).strip().splitlines()[-1][:120]
+        row.failed = processes.last_line(error)
+
+
+def _require_same_size(trainer: Trainer, task: Task, out: Path) -> None:
+    """Raise RuntimeError where ptft built another model from the same sizes."""
+    record = out / "run.json"
+    if record.exists() and trainer.name.startswith("ptft"):
+        made, wanted = json.loads(record.read_text())["counts"]["parameters"], shapes.parameters(task.config)[0]
+        if made != wanted:
+            raise RuntimeError(f"ptft made {made:,} parameters of sizes that give {wanted:,}")
 
 
 def _show(title: str, rows: list[Row], task: Task, threads: int, repeats: int, cache: Path) -> None:
@@ -133,6 +160,6 @@ def _show(title: str, rows: list[Row], task: Task, threads: int, repeats: int, c
         "held-out loss: the final weights, scored by one script on the same sequences"
         + (" masked once" if task.masked else "")
         + "; every trainer shuffles in its own way, and nanoGPT draws its sequences anywhere in the text",
-        "initial weights are each trainer's own for nanoGPT and litgpt, the configuration's for the others",
+        "initial weights: ptft's, nanoGPT's and litgpt's own; the bare loop and the Trainer take ptft's spread from the configuration",
         f"versions: {trainers.versions(cache)}",
     )

@@ -98,7 +98,7 @@ def _point(packed: data.Tokens, layers: int, width: int, batch: int, cache: Path
     folder = cache / "pretrain" / "scaling" / f"{layers}x{width}"
     config = shapes.write("llama", folder / "shape", packed, layers, width)
     parameters, body = shapes.parameters(config)
-    tokens = TOKENS_A_PARAMETER * parameters
+    tokens = round(TOKENS_A_PARAMETER * parameters)
     note(f"{parameters:,} parameters, {tokens:,} tokens, {tokens / packed.train:.1f} passes")
     started = time.monotonic()
     data.ptft(
@@ -108,7 +108,7 @@ def _point(packed: data.Tokens, layers: int, width: int, batch: int, cache: Path
     note(f"{time.monotonic() - started:,.0f} s")
     record = json.loads((folder / "model" / "run.json").read_text())
     task = Task(packed, config, "causal", 1, batch, batch, 0.0, seed)
-    loss = trainers.score(Trainer("ptft", "llama", trainers.ptft()), task, folder / "model", cache)
+    loss = trainers.score(Trainer("ptft", "llama", trainers.ptft()), task, folder / "model", cache, threads)
     bits = loss / math.log(2) * packed.rows * (LENGTH - 1) / packed.bytes
     trained = int(record["counts"]["tokens_trained"])
     return Point(layers, width, parameters, body, trained, loss, bits, trained / record["metrics"]["tokens_per_second"])

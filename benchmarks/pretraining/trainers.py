@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -16,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import tools
-from tools import Missing, python_of, watched
+from tools import Missing, python_of
 
+from pretraining import processes
 from pretraining.data import Tokens
 
 SCRIPTS = Path(__file__).parent.parent / "pretrain_peers"
@@ -99,7 +99,7 @@ class Trainer:
     micro: int = 0  # another than the task's
 
 
-def run(trainer: Trainer, task: Task, out: Path, cache: Path, threads: int) -> Trained:
+def run(trainer: Trainer, task: Task, out: Path, cache: Path, threads: int, limit: float | None = None) -> Trained:
     """Train; the model lies in `out` afterwards. Raises `Missing` or RuntimeError."""
     task = replace(task, micro=trainer.micro) if trainer.micro else task
     shutil.rmtree(out, ignore_errors=True)
@@ -107,11 +107,15 @@ def run(trainer: Trainer, task: Task, out: Path, cache: Path, threads: int) -> T
     marks.parent.mkdir(parents=True, exist_ok=True)
     marks.unlink(missing_ok=True)
     python = python_of(trainer.environment, cache)
-    done = watched([str(python), str(SCRIPTS / "launch.py"), str(marks), *trainer.command(task, out, cache)], threads)
-    return measured(marks, done, task.batch * task.tokens.length)
+    command = [str(python), str(SCRIPTS / "launch.py"), str(marks), *trainer.command(task, out, cache)]
+    done = processes.run(command, threads, limit)
+    found = measured(marks, done, task.batch * task.tokens.length)
+    if found.threads != threads:
+        raise RuntimeError(f"{trainer.name} ran on {found.threads} threads, and was to run on {threads}")
+    return found
 
 
-def measured(marks: Path, done: tools.Run, tokens_a_step: int) -> Trained:
+def measured(marks: Path, done: processes.Done, tokens_a_step: int) -> Trained:
     found = json.loads(marks.read_text())
     return Trained(
         done.seconds, done.cpu, _median_step(found["at"]), _median_step(found["cpu"]), found["before"], found["peak"],
@@ -124,7 +128,7 @@ def _median_step(at: Sequence[float]) -> float:
     return statistics.median(after - before for before, after in itertools.pairwise(settled))
 
 
-def score(trainer: Trainer, task: Task, out: Path, cache: Path) -> float:
+def score(trainer: Trainer, task: Task, out: Path, cache: Path, threads: int) -> float:
     """Mean nats of a held-out token."""
     report = out.with_suffix(".score.json")
     given = {
@@ -132,9 +136,7 @@ def score(trainer: Trainer, task: Task, out: Path, cache: Path) -> float:
         "rows": task.tokens.rows, "masked": str(task.masked or ""), "report": str(report),
         "repo": str(repository("nanoGPT", cache)) if trainer.kind == "nanogpt" else "",
     }  # fmt: skip
-    watched(
-        [str(python_of(trainer.environment, cache)), str(SCRIPTS / "score.py"), json.dumps(given)], os.cpu_count() or 1
-    )
+    processes.run([str(python_of(trainer.environment, cache)), str(SCRIPTS / "score.py"), json.dumps(given)], threads)
     found = json.loads(report.read_text())
     return float(found["nll"] / found["tokens"])
 
@@ -157,16 +159,18 @@ def repository(name: str, cache: Path) -> Path:
 
 
 def ptft(*settings: str) -> Command:
-    """The command line of `ptft pretrain`, with more options."""
+    """The command line of `ptft pretrain`, with more options. It builds the model itself, from its sizes, as users have it do."""
 
     def command(task: Task, out: Path, cache: Path) -> list[str]:
         every = str(10 * task.steps)  # the others neither validate nor save on the way; at the end ptft always does
+        layers, width, heads = sizes_of(task)
         knobs = {
+            "architecture.layers": layers, "architecture.width": width, "architecture.heads": heads,
             "warmup": task.warmup / task.steps, "weight_decay": task.decay, "beta2": task.beta2, "clip": task.clip,
             "save_every": every, "eval_every": every, "val_tokens": task.tokens.length, "schedule": "cosine",
         }  # fmt: skip
         return [
-            "-m", "ptft", "pretrain", str(task.tokens.pack), "--model", str(task.config / "config.json"),
+            "-m", "ptft", "pretrain", str(task.tokens.pack), "--model", task.architecture["model_type"],
             "--objective", task.objective, "--seq-len", str(task.tokens.length),
             "--tokens", str(task.steps * task.batch * task.tokens.length),
             "--batch-tokens", str(task.batch * task.tokens.length), "--lr", str(task.lr), "--precision", "fp32",
@@ -175,6 +179,14 @@ def ptft(*settings: str) -> Command:
         ]  # fmt: skip
 
     return command
+
+
+def sizes_of(task: Task) -> tuple[int, int, int]:
+    """(layers, width, heads) of the task's model."""
+    shape = task.architecture
+    if shape["model_type"] == "gpt2":
+        return shape["n_layer"], shape["n_embd"], shape["n_head"]
+    return shape["num_hidden_layers"], shape["hidden_size"], shape["num_attention_heads"]
 
 
 def script(name: str) -> Command:

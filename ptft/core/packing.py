@@ -32,7 +32,7 @@ __all__ = [
 ]  # fmt: skip
 
 JOURNAL = "journal.json"
-BLOCK_BYTES = 8 * 2**20  # of text; a block ends here too, for every worker holds one
+BLOCK_CHARACTERS = 4 * 2**20  # a block ends here too, for every worker holds one
 NOT_TOKENIZER = ("run.json", "report.json", "rejected.jsonl")
 
 
@@ -44,7 +44,7 @@ class PackOptions:
     val: float
     seed: int
     shard_tokens: int = 100_000_000
-    block_rows: int = 2000
+    block_rows: int = 20_000
     columns: dict[str, str] = field(default_factory=dict)
     packing: Packing = "concat"
     workers: int = 1
@@ -164,7 +164,7 @@ class _Blocks:
         for row in self._rows():
             held.append(row)
             size += len(row.data["text"])
-            if len(held) == self._options.block_rows or size >= BLOCK_BYTES:
+            if len(held) == self._options.block_rows or size >= BLOCK_CHARACTERS:
                 yield self._cut(held)
                 held, size = [], 0
         if held:

@@ -67,10 +67,10 @@ def test_the_clock_leaves_out_the_first_steps_and_a_single_pause(module) -> None
     assert trainers._median_step(at) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(("floor", "exponent"), [(0.0, 0.08), (0.0, 0.3)])
-def test_the_slope_of_a_power_law(module, floor: float, exponent: float) -> None:
+@pytest.mark.parametrize("exponent", [0.08, 0.3])
+def test_the_slope_of_a_power_law(module, exponent: float) -> None:
     sizes = np.array([1e5, 3e5, 1e6, 3e6])
-    found = module("pretraining.scaling").slope_of(sizes, floor + 20 * sizes**-exponent)
+    found = module("pretraining.scaling").slope_of(sizes, 20 * sizes**-exponent)
     assert found.exponent == pytest.approx(exponent, abs=1e-9) and found.error < 1e-9
     assert found.at(sizes) == pytest.approx(20 * sizes**-exponent)
 

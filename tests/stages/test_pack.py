@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -199,11 +200,12 @@ def test_a_kill_while_it_is_published_loses_nothing(corpus, tokenizer, output_of
         run(RECIPE, inputs(tokenizer, corpus), out, Silent())
     monkeypatch.undo()
     for path in out.new.iterdir():  # as the runner does before it tries again
-        path.unlink() if path.is_file() else __import__("shutil").rmtree(path)
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    (out.state / "tokens" / "journal.json").write_text("{}")  # killed just before it went
     monkeypatch.setattr("ptft.core.packing.pack_corpus", None)
     result = run(RECIPE, inputs(tokenizer, corpus), out, Silent())
     assert result.counts["train_documents"] + result.counts["val_documents"] == 200
-    assert (out.new / META).exists()
+    assert (out.new / META).exists() and not (out.new / "journal.json").exists()
 
 
 def test_a_full_disk_leaves_nothing_that_looks_finished(corpus, tokenizer, output_of, tmp_path, monkeypatch):

@@ -41,20 +41,17 @@ class _LinearNll(torch.autograd.Function):
         by_bias = torch.zeros_like(bias) if bias is not None and wanted[2] else None
         full = torch.promote_types(dtype, torch.float32)
         matrix, total = weight.to(dtype), hidden.new_zeros((), dtype=full)
+        shift = None if bias is None else bias.to(dtype)
         for start in range(0, len(hidden), rows):
             part = hidden[start : start + rows].to(dtype)
-            logits = (part @ matrix.t()).to(full)
-            if bias is not None:
-                logits += bias
-            nll = _to_nll_and_gradient(logits, labels[start : start + rows])
-            total += nll
-            gradient = logits.to(dtype)
+            logits = torch.nn.functional.linear(part, matrix, shift)
+            total += _to_nll_and_gradient(logits, labels[start : start + rows], full)
             if by_hidden is not None:
-                by_hidden[start : start + rows] = gradient @ matrix
+                by_hidden[start : start + rows] = logits @ matrix
             if by_weight is not None:
-                _add_product(by_weight, gradient, part)
+                _add_product(by_weight, logits, part)
             if by_bias is not None:
-                by_bias += logits.sum(0)
+                by_bias += logits.sum(0, dtype=by_bias.dtype)
         ctx.gradients = (by_hidden, by_weight, by_bias)
         return total
 
@@ -67,14 +64,22 @@ class _LinearNll(torch.autograd.Function):
         return (*scaled, None, None, None)
 
 
-def _to_nll_and_gradient(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The summed cross entropy of these rows; `logits` is overwritten with its gradient."""
+def _to_nll_and_gradient(logits: torch.Tensor, labels: torch.Tensor, full: torch.dtype) -> torch.Tensor:
+    """The summed cross entropy of these rows, in `full` precision; `logits` is overwritten with its gradient.
+
+    What it costs is passes over the logits: in place where they are in full precision, else with one such copy.
+    """
     labelled = (labels != IGNORED).unsqueeze(1)
     targets = labels.clamp(min=0).unsqueeze(1)
-    picked = logits.gather(1, targets)
-    highest = logits.amax(1, keepdim=True)
+    minus_one = torch.full_like(targets, -1, dtype=full)
+    if logits.dtype != full:
+        log = torch.log_softmax(logits, 1, dtype=full)
+        nll = -(log.gather(1, targets) * labelled).sum()
+        torch.mul(log.exp_().scatter_add_(1, targets, minus_one), labelled, out=logits)
+        return nll
+    picked, highest = logits.gather(1, targets), logits.amax(1, keepdim=True)
     mass = logits.sub_(highest).exp_().sum(1, keepdim=True)
-    logits.mul_(labelled / mass).scatter_add_(1, targets, -labelled.to(logits.dtype))
+    logits.mul_(labelled / mass).scatter_add_(1, targets, minus_one * labelled)
     return ((mass.log() + highest - picked) * labelled).sum()
 
 

@@ -21,7 +21,7 @@ class PackRecipe(Recipe):
     val: float = knob(0.0, "share of documents kept for validation", flag="--val", low=0, below=1)
     workers: int = knob(0, "processes (0: one a core)", flag="--workers", low=0, identity=False)
     shard_tokens: int = knob(100_000_000, "most tokens in one file", low=1000)
-    block_rows: int = knob(2000, "documents a unit of work, of 8 MB at most", low=1, identity=False)
+    block_rows: int = knob(20_000, "documents a unit of work, of 4 million characters at most", low=1, identity=False)
     columns: dict[str, str] = knob({}, "wanted name -> name in the file")
 
     def problems(self) -> list[str]:

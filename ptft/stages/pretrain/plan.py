@@ -92,11 +92,10 @@ def _tokenizer_folder(packed: Packed | None, inputs: Inputs) -> Path:
 
 
 def _estimated_tokens(recipe: PretrainRecipe, inputs: Inputs, tokenizer: Any) -> int:
-    """From a look at the beginning of each file; one token more a document, for its end."""
+    """Tokens to train on, from a look at the beginning of each file; a document ends in one more, and some are kept back."""
     guess = estimate_text(inputs.data, recipe.columns)
-    return (
-        guess.tokens(lambda texts: sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))) + guess.rows
-    )
+    counted = guess.tokens(lambda texts: sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])))
+    return round((counted + guess.rows) * (1 - recipe.val))
 
 
 def labelled_share(recipe: PretrainRecipe) -> float:

@@ -58,7 +58,7 @@ def within(document: np.ndarray, passage: list[int]) -> list[int]:
 def test_next_and_random_passages_come_half_and_half() -> None:
     stored = Stored(90, 200, 70, 150)
     pairs = SentencePairs(stored, MASKING, 40, "nsp", seed=1, short=0.0)
-    labels = []
+    labels, places = [], []
     for when in range(400):
         first, second, label = parts(pairs.at(when % len(pairs), when))
         labels.append(label)
@@ -67,9 +67,10 @@ def test_next_and_random_passages_come_half_and_half() -> None:
         if label == 0:  # transformers: B is a continuation of A
             assert any(within(stored[number], first + second) for number in home)
         elif len(second) > 3:
-            assert any(within(stored[number], second) for number in range(4) if number not in home)
+            places += [place for number in range(4) if number not in home for place in within(stored[number], second)]
             assert not any(within(stored[number], second) for number in home)
     assert 0.4 < np.mean(labels) < 0.6
+    assert len(places) > 120 and len(set(places)) > 50  # from anywhere in another document
 
 
 def test_sentence_order_swaps_half() -> None:

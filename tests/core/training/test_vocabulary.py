@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from families import CHINESE, ENGLISH, byte_level, word_piece
 
-from ptft.core.training.vocabulary import BEGINS, sentences_of, words_of
+from ptft.core.training import vocabulary
+from ptft.core.training.vocabulary import BEGINS, GLUED, sentences_of, words_of
 
 
 def ids_of(text: str) -> np.ndarray:
@@ -41,6 +42,10 @@ def test_no_character_is_cut(text: str) -> None:
     found = words(text)
     assert "".join(found) == text and not any("\ufffd" in word for word in found)
     assert len(byte_level().tokenize("龘")) == 3 and words("龘") == ["龘"]
+
+
+def test_an_accent_stays_with_its_letter() -> None:
+    assert vocabulary._opening("\u0301x".encode()) == GLUED and not vocabulary._closing("e\u0301".encode())
 
 
 def test_a_character_in_several_tokens_closes_a_word_as_a_whole_one_does() -> None:

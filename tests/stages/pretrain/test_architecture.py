@@ -182,6 +182,8 @@ def test_what_cannot_be_is_refused(tokenizer):
 def test_a_vocabulary_too_large_for_the_dial_is_said():
     with pytest.raises(UsageError, match="with a vocabulary of 151,936 the nearest has"):
         shape_for(FAMILIES["llama"], Ends(151_936, 512, True), Architecture(), 1_000_000)
+    with pytest.raises(UsageError, match="nearest has 100,912"):  # a fifth too large is too large
+        shape_for(FAMILIES["llama"], Ends(6144, 512, True), Architecture(), 85_000)
 
 
 # ---------------------------------------------------------------- they train, save and load

@@ -17,6 +17,7 @@ from ptft.stages.pretrain.recipe import PretrainRecipe
 
 AUTO = {"causal": "llama", "masked": "bert"}
 SPECIAL, WRAPS = ("bos", "eos", "pad"), ("cls", "sep")
+# of a published file: what the tokenizer decides, and in which precision it was saved (training holds float32)
 IGNORED_KEYS = ("vocab_size", "architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
 
 
@@ -128,7 +129,6 @@ def special_ids(tokenizer: Any, names: tuple[str, ...]) -> dict[str, int | None]
 
 def _from_file(path: Path, recipe: PretrainRecipe, tokenizer: Any, seq_len: int) -> Any:
     """A published configuration with this tokenizer's vocabulary and special tokens, in float32."""
-    import torch
     import transformers
 
     try:
@@ -147,7 +147,6 @@ def _from_file(path: Path, recipe: PretrainRecipe, tokenizer: Any, seq_len: int)
         raise InputError("a quantised model cannot be trained", where=str(path), remedy=remedy)
     _refuse_unfitting_type(config.model_type, recipe, str(path))
     require_positions(config, seq_len)
-    config.dtype = torch.float32
     return config
 
 

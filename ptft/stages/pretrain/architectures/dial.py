@@ -12,7 +12,7 @@ from ptft.stages.pretrain.recipe import Architecture
 
 HEAD_WIDTH = 64
 TOLERANCE = 0.1  # how far from the wanted number a network may be
-UNUSUAL = 0.1  # a depth off by a factor of two weighs as much as this error in the number
+UNUSUAL = 0.05  # a depth off by a factor of two weighs as much as this error in the number
 
 
 def shape_for(family: Family, ends: Ends, given: Architecture, wanted: int) -> Shape:
@@ -24,25 +24,33 @@ def shape_for(family: Family, ends: Ends, given: Architecture, wanted: int) -> S
     if given.layers and given.width:
         return shaped(family, given, given.layers, given.width)
     thin = [shape for width in _widths(given) if (shape := _maybe(family, given, 1, width))]
-    shapes = (replace(shape, layers=layers) for shape in thin for layers in _depths(family, given, shape.width))
-    counted = [(family.count(shape, ends), shape) for shape in shapes]
-    if not counted:
+    if not thin:
         remedy = "set architecture.width too, to a multiple of the heads"
         raise UsageError("no usual width can be divided among these heads", remedy=remedy)
-    near = [(count, shape) for count, shape in counted if abs(count / wanted - 1) <= TOLERANCE]
+    counted = [pair for shape in thin for pair in _deepened(family, ends, given, shape)]
+    near = [pair for pair in counted if abs(pair[0] / wanted - 1) <= TOLERANCE]
     if not near:
-        raise _unreachable(family, ends, wanted, min((count for count, _ in counted), key=lambda n: abs(n - wanted)))
-    return min(near, key=lambda pair: abs(math.log(pair[0] / wanted)) + UNUSUAL * _unusual(family, pair[1]))[1]
+        raise _unreachable(family, ends, wanted, min((count for count, _, _ in counted), key=lambda n: abs(n - wanted)))
+    _, shape, layers = min(near, key=lambda pair: _oddity(family, wanted, *pair))
+    return replace(shape, layers=layers)
+
+
+def _deepened(family: Family, ends: Ends, given: Architecture, thin: Shape) -> Iterator[tuple[int, Shape, int]]:
+    """(parameters, shape of one layer, layers) for every depth: each further layer adds the same number of parameters."""
+    first, second = (family.count(replace(thin, layers=layers), ends) for layers in (1, 2))
+    for layers in _depths(family, given, thin.width):
+        yield first + (layers - 1) * (second - first), thin, layers
+
+
+def _oddity(family: Family, wanted: int, count: int, shape: Shape, layers: int) -> float:
+    """How far off in number, and in depth by factors of two."""
+    depth = abs(math.log2(layers / usual_depth(shape.width, family.aspect)))
+    return abs(math.log(count / wanted)) + UNUSUAL * depth
 
 
 def usual_depth(width: int, aspect: int) -> float:
     """Layers for a width: width / aspect up to 768; beyond, depth grows as width^0.6, as from GPT-2 (12 x 768) to Llama 7B (32 x 4,096)."""
     return float(min(width, 768) / aspect * max(1.0, width / 768) ** 0.6)
-
-
-def _unusual(family: Family, shape: Shape) -> float:
-    """How many times two the depth is off."""
-    return abs(math.log2(shape.layers / usual_depth(shape.width, family.aspect)))
 
 
 def _depths(family: Family, given: Architecture, width: int) -> Iterator[int]:
