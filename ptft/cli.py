@@ -132,7 +132,7 @@ def _default(value: Any) -> str:
 
 
 def _metavar(leaf: recipes.Knob) -> str:
-    if leaf.meta.get("path"):
+    if leaf.meta.get("path") in ("rows", "folder"):
         return "FILE" if leaf.meta["path"] == "rows" else "DIR"
     text = str(leaf.type)
     return "N" if "int" in text else "X" if "float" in text else "TEXT"

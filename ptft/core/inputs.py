@@ -36,6 +36,9 @@ class Found:
                 raise InputError("this input changed while it was read", where=str(path), remedy=remedy)
 
 
+FILES = (".json", ".jinja")
+
+
 def find(stage: Stage, recipe: Any, arguments: Mapping[str, tuple[str, ...]], spool: Path) -> Found:
     """Find every input that the arguments and the recipe's path knobs name; hash it; note which run made it.
 
@@ -45,7 +48,7 @@ def find(stage: Stage, recipe: Any, arguments: Mapping[str, tuple[str, ...]], sp
     named = {name: value for name, value in arguments.items() if value}
     for leaf in recipes.knobs(type(recipe)):
         value = _value_of(recipe, leaf.name)
-        if leaf.meta.get("path") and value:
+        if leaf.meta.get("path") and value and (leaf.meta["path"] != "file" or _is_file(value)):
             kinds[leaf.name] = leaf.meta["path"]
             named[leaf.name] = value if isinstance(value, tuple) else (value,)
     rows: dict[str, tuple[Source, ...]] = {}
@@ -57,7 +60,7 @@ def find(stage: Stage, recipe: Any, arguments: Mapping[str, tuple[str, ...]], sp
             for source in rows[name]:
                 entries.extend(_entries(source.path, name, shown=source.name if spool in source.path.parents else None))
         else:
-            folders[name] = _folder(values[0])
+            folders[name] = _folder(values[0]) if kinds[name] == "folder" else _file(values[0])
             entries.extend(_entries(folders[name], name))
     lineage = {ancestor.run: ancestor for path in _folders_of(rows, folders) for ancestor in _ancestors(path)}
     paths = {
@@ -75,6 +78,17 @@ def _value_of(recipe: Any, dotted: str) -> Any:
     for part in dotted.split("."):
         recipe = getattr(recipe, part)
     return recipe
+
+
+def _is_file(value: str) -> bool:
+    """Whether a knob that takes a name or a file has a file."""
+    return Path(value).suffix in FILES or Path(value).is_file()
+
+
+def _file(value: str) -> Path:
+    if not Path(value).is_file():
+        raise InputError("no such file", where=value, remedy="check the path")
+    return Path(value)
 
 
 def _folder(value: str) -> Path:

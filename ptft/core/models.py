@@ -104,11 +104,11 @@ def _load_plain(folder: Path, dtype: str) -> tuple[Any, Kind]:
         "causal": transformers.AutoModelForCausalLM,
     }[kind]
     model, info = auto.from_pretrained(folder, dtype=dtype, trust_remote_code=False, output_loading_info=True)
-    _refuse_missing(folder, info)
+    refuse_missing(folder, info)
     return model, kind
 
 
-def _refuse_missing(folder: Path, info: dict[str, Any], but: tuple[str, ...] = ()) -> None:
+def refuse_missing(folder: Path, info: dict[str, Any], but: tuple[str, ...] = ()) -> None:
     """transformers fills what a checkpoint lacks with random numbers; only a new head (`but`) may be so."""
     lacking = [str(key) for key in info.get("missing_keys", ())]
     lacking += [str(key[0] if isinstance(key, tuple) else key) for key in info.get("mismatched_keys", ())]
@@ -240,7 +240,7 @@ def with_head(folder: Path, labels: tuple[str, ...], *, pooling: str, scratch: b
         folder, dtype=dtype, ignore_mismatched_sizes=True, pad_token_id=pad, trust_remote_code=False,
         output_loading_info=True, **names,
     )  # fmt: skip
-    _refuse_missing(folder, info, but=HEADS)
+    refuse_missing(folder, info, but=HEADS)
     return model
 
 
@@ -255,7 +255,7 @@ def _mean_pooled(folder: Path, config: Any, names: dict[str, Any], scratch: bool
         model.model, info = transformers.AutoModel.from_pretrained(
             folder, dtype="float32", trust_remote_code=False, output_loading_info=True
         )
-        _refuse_missing(folder, info)
+        refuse_missing(folder, info)
     return model
 
 

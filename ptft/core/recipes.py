@@ -32,13 +32,14 @@ def knob(
     high: float | None = None,
     above: float | None = None,
     below: float | None = None,
-    path: Literal["folder", "rows"] | None = None,
+    path: Literal["folder", "rows", "file"] | None = None,
     identity: bool = True,
 ) -> Any:
     """Declare one field of a recipe.
 
     flag: its everyday name on the command line, e.g. "--vocab-size" or "--tokenizer/-t". low, high: inclusive bounds; above,
-    below: exclusive. path: the value names an input, hashed by content. identity: False where the result does not depend on
+    below: exclusive. path: the value names an input, hashed by content; a
+    "file" knob may hold a name of something else instead. identity: False where the result does not depend on
     it (a worker count), so that changing it keeps a finished output up to date.
     """
     meta = {

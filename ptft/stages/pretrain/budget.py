@@ -35,3 +35,8 @@ def budget_of(recipe: PretrainRecipe, parameters: int, corpus_tokens: int, seq_l
     steps = max(1, round(wanted / (batch * seq_len)))
     tokens = steps * batch * seq_len
     return Budget(steps, batch, tokens, tokens / max(corpus_tokens, 1))
+
+
+def labelled_share(recipe: PretrainRecipe) -> float:
+    """Of the tokens, those whose logits are made: a masked model's hidden ones, unless the loss is the model's own."""
+    return 1.0 if recipe.is_causal or recipe.hardware.loss == "plain" else recipe.masking.rate

@@ -20,8 +20,7 @@ from ptft.core.training.pairs import Kind, SentencePairs
 from ptft.core.training.processes import world_size
 from ptft.core.training.samples import sampler
 from ptft.stages.pretrain.architectures import config_for, load_from, new_model
-from ptft.stages.pretrain.budget import PASSES_WORTH_IT, Budget, budget_of
-from ptft.stages.pretrain.plan import labelled_share
+from ptft.stages.pretrain.budget import PASSES_WORTH_IT, Budget, budget_of, labelled_share
 from ptft.stages.pretrain.recipe import PretrainRecipe
 
 

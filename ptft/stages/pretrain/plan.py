@@ -15,7 +15,7 @@ from ptft.core.tokens import Packed
 from ptft.core.training import micro_batch_of, precision_of
 from ptft.core.training.cost import Load, Memory, Sizes, flops_per_token, memory_of, sizes_of
 from ptft.stages.pretrain.architectures import config_for, config_from, new_model, refuse_other_tokenizer
-from ptft.stages.pretrain.budget import PASSES_WORTH_IT, Budget, budget_of
+from ptft.stages.pretrain.budget import PASSES_WORTH_IT, Budget, budget_of, labelled_share
 from ptft.stages.pretrain.measured import seconds_to_train
 from ptft.stages.pretrain.recipe import PretrainRecipe
 
@@ -96,11 +96,6 @@ def _estimated_tokens(recipe: PretrainRecipe, inputs: Inputs, tokenizer: Any) ->
     guess = estimate_text(inputs.data, recipe.columns)
     counted = guess.tokens(lambda texts: sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])))
     return round((counted + guess.rows) * (1 - recipe.val))
-
-
-def labelled_share(recipe: PretrainRecipe) -> float:
-    """Of the tokens, those whose logits are made: a masked model's hidden ones, unless the loss is the model's own."""
-    return 1.0 if recipe.is_causal or recipe.hardware.loss == "plain" else recipe.masking.rate
 
 
 def load_of(recipe: PretrainRecipe, budget: Budget, seq_len: int, progress: Progress) -> Load:

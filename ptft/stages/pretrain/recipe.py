@@ -69,6 +69,7 @@ class PretrainRecipe(Recipe):
         "auto",
         "family (llama, gpt2, qwen3, mixtral, qwen3-moe; bert, modernbert), preset (gpt2-124m, llama-1b, ...) or config.json",
         flag="--model",
+        path="file",
     )
     params: int = knob(10_000_000, "parameters to aim for, e.g. 25M", flag="--params", low=10_000)
     from_checkpoint: str = knob("", "a checkpoint to go on from, with its sizes", flag="--from", path="folder")

@@ -31,7 +31,7 @@ class TokenizerRecipe(Recipe):
         "chatml", "the chat template: chatml, llama3, zephyr, plain"
     )
     chat_template: str | None = knob(
-        None, "a file with a chat template instead: Jinja, with {% generation %}", path="folder"
+        None, "a file with a chat template instead: Jinja, with {% generation %}", path="file"
     )
     max_bytes: int = knob(
         2_000_000_000,

@@ -59,7 +59,7 @@ def _with_pair_head(folder: Path, config: Any) -> Any:
         model, info = transformers.BertForPreTraining.from_pretrained(
             folder, dtype="float32", trust_remote_code=False, output_loading_info=True
         )
-    models._refuse_missing(folder, info, but=PAIR_HEAD)
+    models.refuse_missing(folder, info, but=PAIR_HEAD)
     return model.train().to(models.device())
 
 
