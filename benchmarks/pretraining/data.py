@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,8 +70,7 @@ def _plain(folder: Path, length: int, rows: int) -> Tokens:
     from ptft.core.packing import Packed
 
     packed, plain = Packed(folder / "pack"), folder / "plain"
-    shutil.rmtree(plain, ignore_errors=True)
-    plain.mkdir()
+    plain.mkdir(exist_ok=True)
     streams = {}
     for split in ("train", "val"):
         blocks = packed.blocks(split, length)

@@ -54,7 +54,7 @@ def run(data_folder: Path, cache: Path, seed: int, threads: int) -> None:
     everything, body = shapes.parameters(config)
     table(
         "Peak memory of `ptft pretrain`",
-        ("what", "peak MB", "of plain", "whole process MB", "tokens/s", "of plain", "tokens/CPU s"),
+        ("what", "peak MB", "of plain", "whole process MB", "tokens/s", "of plain", "tokens/CPU s", "of plain"),
         _rows(cells),
         f"llama, {LAYERS} layers, {WIDTH} wide, vocabulary {packed.vocab:,}: {everything:,} parameters, {body:,} without embeddings; "
         f"{BATCH} sequences of {LENGTH} in one forward pass, {STEPS} steps, {threads} thread(s); each in a process of its own",
@@ -86,12 +86,12 @@ def _rows(cells: Sequence[Cell]) -> list[tuple[str, ...]]:
     shown = []
     for cell in cells:
         if cell.run is None or plain.run is None:
-            shown.append((cell.name, f"failed: {cell.failed}", *("",) * 5))
+            shown.append((cell.name, f"failed: {cell.failed}", *("",) * 6))
             continue
         shown.append(
             (
                 cell.name, f"{cell.used() / MB:,.0f}", f"{cell.used() / plain.used():.2f}x", f"{cell.run.memory / MB:,.0f}",
-                f"{cell.run.speed:,.0f}", f"{cell.run.speed / plain.run.speed:.2f}x", f"{cell.run.cpu_speed:,.0f}",
+                f"{cell.run.speed:,.0f}", f"{cell.run.speed / plain.run.speed:.2f}x", f"{cell.run.cpu_speed:,.0f}", f"{cell.run.cpu_speed / plain.run.cpu_speed:.2f}x",
             )
         )  # fmt: skip
     return shown

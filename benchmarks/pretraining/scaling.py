@@ -16,7 +16,12 @@ from pretraining import data, shapes, trainers
 from pretraining.trainers import Task, Trainer
 
 VOCAB, LENGTH, TOKENS_A_PARAMETER = 2048, 256, 20
-SIZES = ((2, 48, 8), (3, 64, 8), (4, 96, 16), (5, 128, 32))  # layers, width, sequences a step: some 3,000 steps each
+SIZES = (
+    (2, 32, 8),
+    (2, 48, 8),
+    (3, 64, 8),
+    (4, 96, 16),
+)  # layers, width, sequences a step: some 900 to 3,100 steps each
 KAPLAN, CHINCHILLA = 0.076, 0.34
 
 
@@ -168,8 +173,16 @@ def plot(points: Sequence[Point], laws: Sequence[Law | None], path: Path) -> Non
                 else f"{law.scale:.3g} N^-{law.exponent:.3f}"
             )
             axes.plot(across, law.at(across), style, color="grey", label=name)
-    axes.plot(sizes, [p.loss for p in points], "o", color="black", label="ptft pretrain, 20 tokens a parameter")
+    axes.plot(
+        sizes,
+        [p.loss for p in points],
+        "o",
+        color="black",
+        label=f"ptft pretrain, {TOKENS_A_PARAMETER} tokens a parameter",
+    )
     axes.set(xscale="log", yscale="log", xlabel="parameters", ylabel="held-out loss, nats a token")
+    for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        axis("{x:.2g}")  # powers of ten say nothing over so short a range
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     figure.savefig(path, dpi=140)

@@ -101,7 +101,7 @@ def _result(model: Any, settings: Settings, watcher: Watcher, trainer: _Trainer,
         model.activation_checkpointing_disable()
     if settings.compile:
         model._compiled_call_impl = None  # what `compile` set
-    best = best_step(watcher.metrics.entries)
+    best = best_step(watcher.looks)
     if settings.keep == "best" and best not in (None, trainer.state.global_step):
         checkpoints.load_weights(model, out.state / BEST)
     barrier()

@@ -6,7 +6,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,12 +67,14 @@ class Watcher(transformers.TrainerCallback):
         self.metrics, self.samples = StepLog(out.state / METRICS), StepLog(out.state / SAMPLES)
         self.clock = Clock()
         self.guard = Guard(settings, out.final)
+        self.looks: list[dict[str, Any]] = []  # what each validation found
 
     def begin(self, at: int) -> None:
         """Forget what was logged after step `at`, from which the run goes on."""
         self.metrics.cut_after(at)
         self.samples.cut_after(at)
         self.guard.replay([entry for entry in self.metrics.entries if "loss" in entry])
+        self.looks = [entry for entry in self.metrics.entries if "val_loss" in entry]
         self.step.advance(at)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -106,10 +108,11 @@ class Watcher(transformers.TrainerCallback):
                 self.samples.add({"step": at, **sample})
         if not self.watching.validate:
             return
-        self.metrics.add({"step": at, **self.watching.validate(model)})
-        if self.settings.keep == "best" and best_step(self.metrics.entries) == at:
+        self.looks.append({"step": at, **self.watching.validate(model)})
+        self.metrics.add(self.looks[-1])
+        if self.settings.keep == "best" and best_step(self.looks) == at:
             self.save_best()
-        if self.settings.patience and looks_since_best(self.metrics.entries) >= self.settings.patience:
+        if self.settings.patience and looks_since_best(self.looks) >= self.settings.patience:
             control.should_training_stop = True
 
     def _shown(self) -> str:
@@ -139,15 +142,14 @@ class Watcher(transformers.TrainerCallback):
 PARTS = ("balance", "pair_loss", "pair_accuracy", "expert_use_min", "expert_use_max")
 
 
-def best_step(entries: list[dict[str, Any]]) -> int | None:
+def best_step(looks: Sequence[Mapping[str, Any]]) -> int | None:
     """The step of the lowest validation loss, the first of equals."""
-    looks = [entry for entry in entries if "val_loss" in entry]
-    return min(looks, key=lambda entry: entry["val_loss"])["step"] if looks else None
+    return min(looks, key=lambda look: look["val_loss"])["step"] if looks else None
 
 
-def looks_since_best(entries: list[dict[str, Any]]) -> int:
-    best = best_step(entries)
-    return sum("val_loss" in entry and best is not None and entry["step"] > best for entry in entries)
+def looks_since_best(looks: Sequence[Mapping[str, Any]]) -> int:
+    best = best_step(looks)
+    return sum(best is not None and look["step"] > best for look in looks)
 
 
 def peak_memory() -> int:
