@@ -23,7 +23,19 @@ FLAGS = {
     if leaf.meta.get("flag")
     for part in leaf.meta["flag"].split("/")
 }
-COMMON = {"--text", "--logdir", "--recipe", "--set", "--seed", "--dry-run", "--force", "--json", "--knobs", "--out", "--help"}
+COMMON = {
+    "--text",
+    "--logdir",
+    "--recipe",
+    "--set",
+    "--seed",
+    "--dry-run",
+    "--force",
+    "--json",
+    "--knobs",
+    "--out",
+    "--help",
+}
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
