@@ -9,7 +9,7 @@ import torch
 from ptft.core.encoding import IGNORED
 
 FEWEST_ROWS = 256  # fewer make the matrix products slow
-CPU_LOGITS, GPU_LOGITS = 2**22, 2**26  # logits held at once: what stays near a CPU's cache, what fills a GPU
+CPU_LOGITS, GPU_LOGITS = 2**20, 2**26  # logits held at once: what stays near a CPU's cache, what fills a GPU
 
 
 def linear_nll(

@@ -33,7 +33,7 @@ def micro_batch_of(batch: int, wanted: int, length: int, processes: int = 1) -> 
     A divisor, so that accumulation is exact. wanted 0: what fills a GPU, or stays within a CPU's cache (measured:
     docs/log.md), given `length` tokens an example.
     """
-    tokens = 16_384 if torch.cuda.is_available() else 1024
+    tokens = 16_384 if torch.cuda.is_available() else 2048
     share = max(1, batch // processes)
     most = wanted or max(1, tokens // length)
     return next(size for size in range(min(most, share), 0, -1) if share % size == 0)

@@ -26,8 +26,10 @@ def precision_of(wanted: str, progress: Progress) -> Precision:
         raise UsageError("fp16 needs a GPU", remedy="take --precision fp32 on a CPU, which auto does")
     if wanted == "fp8" and (not gpu or torch.cuda.get_device_capability() < (8, 9)):
         raise UsageError("fp8 needs a GPU of compute capability 8.9 or more", remedy="take --precision auto")
-    if wanted == "bf16" and not gpu:
-        progress.warn("bf16 on a CPU is many times slower than fp32; --precision fp32 is what auto would take")
+    if wanted == "bf16" and not gpu and not torch.cpu._is_amx_tile_supported():
+        progress.warn(
+            "bf16 is many times slower than fp32 on a CPU without AMX; --precision fp32 is what auto would take"
+        )
     if wanted == "bf16" and gpu and not torch.cuda.is_bf16_supported():
         raise UsageError("this GPU has no bf16", remedy="take --precision fp16")
     return cast(Precision, wanted)

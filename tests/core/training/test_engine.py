@@ -213,7 +213,7 @@ def test_a_checkpoint_loads_as_it_is(tmp_path):
 
 @pytest.mark.parametrize(
     ("batch", "wanted", "length", "size"),
-    [(12, 5, 8, 4), (7, 0, 8, 7), (64, 0, 256, 4), (5, 16, 8, 5), (1, 0, 10**6, 1)],
+    [(12, 5, 8, 4), (7, 0, 8, 7), (64, 0, 256, 8), (5, 16, 8, 5), (1, 0, 10**6, 1)],
 )
 def test_micro_batches_divide_the_batch(batch, wanted, length, size):
     assert micro_batch_of(batch, wanted, length) == size or torch.cuda.is_available()

@@ -352,3 +352,15 @@ def test_another_tokenizer_is_refused_and_a_wrapping_one_is_not(tmp_path):
     refuse_other_tokenizer(tmp_path / "one", tmp_path / "wraps")
     with pytest.raises(UsageError, match="another tokenizer"):
         refuse_other_tokenizer(tmp_path / "one", tmp_path / "other")
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "mixtral", "gpt2"])
+def test_what_is_added_to_the_residual_stream_begins_quieter(family):
+    """By sqrt(2 layers) (Radford et al. 2019, section 2.3)."""
+    recipe = PretrainRecipe(model=family, architecture=Architecture(layers=8, width=64, experts=2))
+    model = new_model(recipe, config_for(recipe, tiny.tokenizer(), 64))
+    spread = {name: float(parameter.std()) for name, parameter in model.named_parameters() if parameter.dim() > 1}
+    added = [value for name, value in spread.items() if any(part in name for part in ("o_proj", "down_proj", "c_proj"))]
+    others = [value for name, value in spread.items() if "up_proj" in name or "c_fc" in name or "q_proj" in name]
+    assert len(added) == 16 and others
+    assert all(value == pytest.approx(others[0] / 4, rel=0.1) for value in added)

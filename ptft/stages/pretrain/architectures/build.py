@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ptft.stages.pretrain.architectures.families import FAMILIES, Details, Ends,
 from ptft.stages.pretrain.architectures.presets import PRESETS, Preset
 from ptft.stages.pretrain.recipe import PretrainRecipe
 
+ADDED_TO_RESIDUAL = ("o_proj", "down_proj")  # the names of Llama, Qwen, Mixtral and most others
 AUTO = {"causal": "llama", "masked": "bert"}
 SPECIAL, WRAPS = ("bos", "eos", "pad"), ("cls", "sep")
 # of a published file: what the tokenizer decides, and in which precision it was saved (training holds float32)
@@ -56,11 +58,27 @@ def new_model(recipe: PretrainRecipe, config: Any) -> Any:
 
     transformers.set_seed(recipe.seed)
     if recipe.is_causal:
-        return transformers.AutoModelForCausalLM.from_config(config)
+        model = transformers.AutoModelForCausalLM.from_config(config)
+        quieten_residuals(model)
+        return model
     if recipe.objective == "masked":
         return transformers.AutoModelForMaskedLM.from_config(config)
     require_pairs(config.model_type, recipe)
     return transformers.BertForPreTraining(config)
+
+
+def quieten_residuals(model: Any) -> None:
+    """Divide the first weights of what each layer adds to the residual stream by sqrt(2 layers), as GPT-2 does.
+
+    transformers does so for GPT-2 alone; Llama and its like learn visibly slower without (docs/log.md).
+    """
+    import torch
+
+    layers = model.config.get_text_config().num_hidden_layers
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.removesuffix(".weight").endswith(ADDED_TO_RESIDUAL):
+                parameter /= math.sqrt(2 * layers)
 
 
 def require_pairs(model_type: str, recipe: PretrainRecipe) -> None:

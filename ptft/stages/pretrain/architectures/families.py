@@ -193,7 +193,8 @@ def _gpt2(shape: Shape, ends: Ends, details: Details) -> Any:
     drop = details.dropout
     return GPT2Config(
         vocab_size=ends.vocab_size, n_embd=shape.width, n_layer=shape.layers, n_head=shape.heads, n_positions=ends.positions,
-        n_inner=shape.feed_forward, initializer_range=initial_std(shape.width), tie_word_embeddings=ends.tied,
+        n_inner=shape.feed_forward, activation_function="gelu_pytorch_tanh",  # the same function in one kernel
+        initializer_range=initial_std(shape.width), tie_word_embeddings=ends.tied,
         resid_pdrop=drop, embd_pdrop=drop, attn_pdrop=drop, **details.ids,
     )  # fmt: skip
 
