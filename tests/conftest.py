@@ -19,3 +19,13 @@ def output_of() -> Callable[[Path], Output]:
         return out
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small byte-level BPE tokenizer."""
+    import tiny
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tiny.tokenizer().save_pretrained(folder)
+    return folder

@@ -17,13 +17,6 @@ from ptft.core.progress import Silent
 from ptft.core.rows import RejectLog
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tokenizer")
-    tiny.tokenizer().save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def corpus(tmp_path):
     return write(tmp_path / "in.jsonl", [tiny.TEXTS[n % 4] * (1 + n % 3) for n in range(50)])

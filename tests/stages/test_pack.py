@@ -24,13 +24,6 @@ from ptft.stages.pack.run import plan, run
 RECIPE = PackRecipe(tokenizer="named", seq_len=32, val=0.1, workers=1)
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tokenizer")
-    tiny.tokenizer().save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def corpus(tmp_path):
     return write(tmp_path / "in.jsonl", range(200))
