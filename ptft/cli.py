@@ -218,6 +218,7 @@ def _prepare(arguments: dict[str, tuple[str, ...]], flags: dict[str, Any]) -> No
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     warnings.filterwarnings("ignore", category=FutureWarning)  # the libraries' to each other, not the user's to mend
     for name in ("torchao", "torch.utils._pytree"):  # they warn, on import, of GPU kernels that a CPU does not have
         logging.getLogger(name).setLevel(logging.ERROR)

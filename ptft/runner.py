@@ -171,7 +171,8 @@ def _accept_started(request: Request, started: dict[str, Any], fingerprint: str,
     out = request.out
     assert out is not None
     if started.get("fingerprint") == fingerprint and not request.force:
-        progress.note(f"{out}: going on where the last run stopped")
+        if any((out / STATE / "state").glob("*")) or any(out.glob("checkpoint-*")):
+            progress.note(f"{out}: going on where the last run stopped")
         return
     if not request.force and not started.get("may_change"):
         remedy = "run that command again to finish it, or --force to begin anew"
@@ -198,17 +199,23 @@ def _difference(request: Request, done: RunRecord, entries: Sequence[FileEntry],
         return f"this is {request.stage.name}"
     if changed:
         return f"{', '.join(changed[:3])} changed since it was written"
-    old, new = recipes.flat(done.recipe), recipes.flat(recipes.as_dict(request.recipe))
+    old, new = (_telling(recipe, type(request.recipe)) for recipe in (done.recipe, recipes.as_dict(request.recipe)))
     knobs = [
         f"{key} {old.get(key)!r} -> {new.get(key)!r}"
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
-    if knobs:
-        return ", ".join(knobs[:4]) + (f" and {len(knobs) - 4} more" if len(knobs) > 4 else "")
     before = {entry.hash for entry in done.inputs}
     files = [entry.path for entry in entries if entry.hash not in before]
-    return f"the input {', '.join(files[:3]) or 'files'} changed"
+    if files or not knobs:
+        knobs.insert(0, f"the input {', '.join(files[:3]) or 'files'} changed")
+    return ", ".join(knobs[:4]) + (f" and {len(knobs) - 4} more" if len(knobs) > 4 else "")
+
+
+def _telling(recipe: Any, kind: type) -> dict[str, Any]:
+    """Of a recipe, what the result depends on."""
+    idle = {leaf.name for leaf in recipes.knobs(kind) if not leaf.meta.get("identity", True)}
+    return {name: value for name, value in recipes.flat(recipe).items() if name not in idle}
 
 
 # ---------------------------------------------------------------- making
@@ -247,7 +254,8 @@ def _make(request: Request, found: Found, fingerprint: str, progress: Progress) 
             UsageError,
             Diverged,
         ):  # what mends these is another input or setting: it must not need --force
-            write_json(request.out / STATE / "started.json", {**started, "may_change": True})
+            may_change = not any(request.out.glob("checkpoint-*"))  # which would be lost
+            write_json(request.out / STATE / "started.json", {**started, "may_change": may_change})
             raise
     saved = orjson.loads(result_file.read_bytes())
     draft = RunRecord(

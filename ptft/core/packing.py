@@ -123,7 +123,7 @@ def _finish(
 ) -> TokensMeta:
     shards = splits.close()
     if not shards["train"]:
-        raise InputError("no document was left to train on", where=str(folder), remedy="lower --val, or add documents")
+        raise InputError("no document was left to train on", remedy="lower --val, or add documents")
     copy = folder / "tokenizer"
     copy.mkdir(exist_ok=True)
     for path in sorted(tokenizer.iterdir()):

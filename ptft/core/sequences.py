@@ -103,22 +103,23 @@ class Sequences(ABC):
 
 
 class Concatenated(Sequences):
-    """One stream of documents, cut every `seq_len` tokens. Only what remains at the very end is skipped."""
+    """One stream of documents, cut every `seq_len` tokens. What remains at the very end is skipped, or padded: `with_rest`."""
 
-    def __init__(self, stream: Stream, seq_len: int, pad_id: int = 0) -> None:
-        self.stream, self.seq_len = stream, seq_len
-        self.tokens = len(stream) // seq_len * seq_len
+    def __init__(self, stream: Stream, seq_len: int, pad_id: int = 0, with_rest: bool = False) -> None:
+        self.stream, self.seq_len, self.pad_id = stream, seq_len, pad_id
+        self.tokens = len(stream) if with_rest else len(stream) // seq_len * seq_len
         self.waste = 1 - self.tokens / len(stream) if len(stream) else 0.0
 
     def __len__(self) -> int:
-        return self.tokens // self.seq_len
+        return -(-self.tokens // self.seq_len)
 
     def _read(self, index: int) -> Sequence:
-        ids = np.empty(self.seq_len, np.int64)
+        ids = np.full(self.seq_len, self.pad_id, np.int64)
         first = index * self.seq_len
-        self.stream.read(first, first + self.seq_len, ids)
-        starts = self.stream.ends_between(first, first + self.seq_len) - first
-        return Sequence(ids, np.concatenate([[0], starts]), self.seq_len)
+        last = min(first + self.seq_len, self.tokens)
+        self.stream.read(first, last, ids)
+        starts = self.stream.ends_between(first, last) - first
+        return Sequence(ids, np.concatenate([[0], starts]), last - first)
 
 
 class BestFit(Sequences):

@@ -71,7 +71,7 @@ def special_of(folder: Path) -> Special:
 
 def _special(fast: Any, eos: int, folder: Path) -> Special:
     pad = _token_id(fast, folder, ("pad_token",))
-    return Special(eos, eos if pad is None else pad, fast.get_vocab_size(with_added_tokens=True))
+    return Special(eos, eos if pad is None else pad, max(fast.get_vocab(with_added_tokens=True).values()) + 1)
 
 
 def _token_id(fast: Any, folder: Path, names: Sequence[str]) -> int | None:
@@ -179,3 +179,10 @@ def _joined(documents: Sequence[npt.NDArray[np.uint32]], eos: int) -> Encoded:
     end = np.array([eos], np.uint32)
     parts = [part for document in documents for part in (document, end)]
     return Encoded(np.concatenate(parts), np.array([len(document) + 1 for document in documents], np.int64))
+
+
+def unknown_id(folder: Path) -> int | None:
+    """The id that stands for text the folder's tokenizer cannot read; None where there is none."""
+    fast, _ = fast_tokenizer(folder)
+    token = getattr(fast.model, "unk_token", None)
+    return fast.token_to_id(token) if token else None

@@ -120,8 +120,12 @@ class Packed:
             raise InputError(what, where=str(path), remedy=REMEDY)
         return found
 
-    def sequences(self, split: str, seq_len: int, packing: str = "auto") -> sequences.Sequences:
+    def sequences(
+        self, split: str, seq_len: int, packing: str = "auto", with_rest: bool = False
+    ) -> sequences.Sequences:
         """The split in sequences of `seq_len` tokens. packing: "concat", "best-fit", or "auto": as the folder was packed for.
+
+        with_rest: the tokens that are left at the end make a padded sequence more, so that every one is scored.
 
         A split that is not there has none. Raises `InputError` for damaged files, `UsageError` for another packing.
         """
@@ -129,6 +133,8 @@ class Packed:
         if chosen not in sequences.KINDS:
             raise UsageError(f"there is no packing {chosen!r}", remedy=f"choose from {', '.join(sequences.KINDS)}")
         stream = sequences.Stream(self.tokens(split), self.ends(split))
+        if chosen == "concat":
+            return sequences.Concatenated(stream, seq_len, self.meta.pad_id, with_rest)
         return sequences.KINDS[chosen](stream, seq_len, self.meta.pad_id)
 
     def documents(self, split: str) -> Documents:

@@ -220,3 +220,17 @@ def test_no_rows_is_an_error(tokenizer, output_of, tmp_path):
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(InputError, match="no rows"):
         packed(tmp_path / "t", output_of, tokenizer, tmp_path / "empty.jsonl")
+
+
+def test_text_that_the_tokenizer_cannot_read_is_said(corpus, tmp_path, output_of):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.WordLevel({"[UNK]": 0, "the": 1, "</s>": 2}, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>", unk_token="[UNK]").save_pretrained(
+        tmp_path / "words"
+    )
+    progress = Silent()
+    run(RECIPE, inputs(tmp_path / "words", corpus), output_of(tmp_path / "o"), progress)
+    assert any("does not know" in text for text in progress.warnings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,26 +10,37 @@ from typing import Any
 KEPT = 2
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, oldest first."""
-    return sorted(folder.glob("checkpoint-*"), key=step_of)
+def checkpoints(folder: Path, kind: str = "checkpoint") -> list[Path]:
+    """The checkpoints in a folder, oldest first. kind: what their names begin with."""
+    return sorted(folder.glob(f"{kind}-*"), key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.split("-")[1])
+    return int(checkpoint.name.rsplit("-", 1)[1])
 
 
 def newest(folder: Path) -> Path | None:
     return next(reversed(checkpoints(folder)), None)
 
 
-def publish(made: Path, folder: Path) -> None:
-    """Move a whole checkpoint into `folder` by renaming it, then drop the oldest: a kill never leaves half of one."""
-    target = folder / made.name
+def publish(made: Path, folder: Path, name: str) -> None:
+    """Move a whole checkpoint into `folder` by renaming it, then drop the oldest: neither a kill nor a power cut leaves half of one."""
+    for path in made.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    target = folder / name
     shutil.rmtree(target, ignore_errors=True)
     made.replace(target)
-    for old in checkpoints(folder)[:-KEPT]:
+    for old in checkpoints(folder, name.rsplit("-", 1)[0])[:-KEPT]:
         shutil.rmtree(old)
+
+
+def forget_after(folder: Path, kind: str, step: int) -> None:
+    """Drop what was kept after `step`: the run comes there again, perhaps in other arithmetic."""
+    for path in checkpoints(folder, kind):
+        if step_of(path) > step:
+            shutil.rmtree(path)
 
 
 def load_weights(model: Any, checkpoint: Path) -> None:

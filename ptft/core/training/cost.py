@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ptft.core.models import MASKED_FAMILIES
+from ptft.core.training.cross_entropy import CPU_LOGITS, FEWEST_ROWS, GPU_LOGITS
 
-CHUNK = {"cpu": 2**22, "cuda": 2**26}  # logits at once, as in cross_entropy.py
-FEWEST_ROWS = 256
+CHUNK = {"cpu": CPU_LOGITS, "cuda": GPU_LOGITS}  # logits at once
 
 
 # ---------------------------------------------------------------- sizes

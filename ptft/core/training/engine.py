@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -73,9 +72,14 @@ def train(
             transformers.set_seed(settings.seed + rank())  # dropout differs between processes
         at = checkpoints.step_of(checkpoint) if checkpoint else 0
         watcher.begin(at)
+        if rank() == 0:
+            checkpoints.forget_after(out.state, BEST, at)
         if at:
             progress.note(f"going on from step {at:,} of {settings.steps:,}")
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if watcher.has_stopped:  # early, before it was interrupted
+            trainer.state.global_step = at
+        else:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return _result(model, settings, watcher, trainer, out)
 
 
@@ -96,14 +100,14 @@ def _prepare(model: Any, settings: Settings, checkpoint: Path | None) -> None:
 def _result(model: Any, settings: Settings, watcher: Watcher, trainer: _Trainer, out: Output) -> Trained:
     """The model with the weights to keep: whole, outside of any group."""
     if sharding.is_sharded(model):
-        model = sharding.unsharded(model)
+        model = sharding.unsharded(model) or model
     if settings.checkpointing:
         model.activation_checkpointing_disable()
     if settings.compile:
         model._compiled_call_impl = None  # what `compile` set
     best = best_step(watcher.looks)
-    if settings.keep == "best" and best not in (None, trainer.state.global_step):
-        checkpoints.load_weights(model, out.state / BEST)
+    if settings.keep == "best" and best not in (None, trainer.state.global_step) and rank() == 0:
+        checkpoints.load_weights(model, out.state / f"{BEST}-{best}")
     barrier()
     clock = watcher.clock
     return Trained(
@@ -207,7 +211,7 @@ class _Trainer(transformers.Trainer):
             self._note("pair_loss", pair)
             loss = loss + pair
         if "balance" in parts:
-            balance = parts["balance"] / self.args.gradient_accumulation_steps
+            balance = parts["balance"] / self.settings.batch * each
             self._note("balance", balance)
             self._note("expert_use", parts["expert_use"] / self.args.gradient_accumulation_steps)
             loss = loss + self.settings.balance * balance
@@ -227,6 +231,7 @@ class _Trainer(transformers.Trainer):
         if "loss" in logs:
             logs = {**logs, **self._noted()}
         super().log(logs, start_time)
+        self.state.log_history.clear()  # else it would grow, and be written into every checkpoint; metrics.jsonl has it
 
     def _noted(self) -> dict[str, float]:
         """The parts of the loss since the last log, as means over the processes; of the experts' shares the least and the most."""
@@ -294,15 +299,14 @@ class _Trainer(transformers.Trainer):
         barrier()
         if rank() == 0:
             made = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-            checkpoints.publish(made, self.out.final)
+            checkpoints.publish(made, self.out.final, made.name)
 
     def save_best(self) -> None:
         """Set these weights aside as the best so far."""
         made = self.out.state / f"{BEST}.new"
         self._save(str(made))
         if rank() == 0:
-            shutil.rmtree(self.out.state / BEST, ignore_errors=True)
-            made.replace(self.out.state / BEST)
+            checkpoints.publish(made, self.out.state, f"{BEST}-{self.state.global_step}")
 
 
 def _arguments(settings: Settings, saving: Path) -> transformers.TrainingArguments:
@@ -322,6 +326,8 @@ def _arguments(settings: Settings, saving: Path) -> transformers.TrainingArgumen
         bf16=settings.precision in ("bf16", "fp8"),
         fp16=settings.precision == "fp16",
         use_cpu=not torch.cuda.is_available(),
+        use_cache=True,  # as the configuration is saved; `with_loss` turns it off
+        ddp_find_unused_parameters=False,
         remove_unused_columns=False,
         train_sampling_strategy="sequential",  # Batches has the order
         report_to="none",

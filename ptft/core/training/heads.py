@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ Transform = Callable[[torch.Tensor], torch.Tensor]
 EXPERTS = ("mixtral", "qwen3_moe")  # families that route tokens to experts
 # Families whose logits are exactly the output layer of the last hidden state: no scaling, no soft cap
 _CAUSAL = ("llama", "gpt2", "qwen2", "qwen3", "mistral", *EXPERTS)
+GIVES_LOSS = "_gives_summed_loss"
 _MASKED_CLASSES = ("ForMaskedLM", "ForPreTraining")
 
 
@@ -30,7 +31,7 @@ class SummedLoss(ModelOutput):
     """loss: cross entropy in nats, at least float32, summed over the labelled tokens.
 
     parts: "pair", the cross entropy of the next-sentence labels, summed; "balance", the load-balancing loss of a mixture of
-    experts, unweighted; "expert_use", the share of the routes that goes to each expert, (experts,), without a gradient.
+    experts, unweighted and summed over the sequences; "expert_use", the share of the routes that goes to each expert, (experts,), without a gradient.
     """
 
     loss: torch.Tensor | None = None
@@ -44,15 +45,20 @@ def with_loss(model: Any, *, chunked: bool) -> Iterator[None]:
     chunked: families known to have plain heads compute the loss a block of tokens at a time, and masked ones run their
     prediction head on labelled tokens only; all others, and heads that an adapter wraps, make all logits. A batch may have
     "segments" (see `isolation`). A peft model is changed inside its wrapper. Causal labels are `input_ids` with `IGNORED`.
-    Outside, the model's `forward` is the one from before; its state is never touched. A copy of the model made inside calls
+    Within another one it changes nothing. Outside, the model's `forward` is the one from before; its state is never touched. A copy of the model made inside calls
     the original's layers: copy outside.
     """
     inner = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
+    if getattr(inner, GIVES_LOSS, False):
+        yield  # as it is: what wraps the forward by now (autocast) stays around it
+        return
     own = inner.__dict__.get("forward")
     inner.forward = _with_loss(inner, inner.forward, chunked)
+    setattr(inner, GIVES_LOSS, True)
     try:
         yield
     finally:
+        delattr(inner, GIVES_LOSS)
         if own is None:
             inner.__dict__.pop("forward", None)
         else:
@@ -81,7 +87,8 @@ def _with_loss(model: Any, original: Callable[..., Any], chunked: bool) -> Calla
         else:
             outputs = model.base_model(*args, **inputs)
             nll = _head_nll(model, transform, outputs.last_hidden_state, labels, drop_unlabelled=not is_causal)
-        return SummedLoss(nll, _parts(model, outputs, next_sentence_label, inputs.get("attention_mask")))
+        parts = _parts(model, outputs, next_sentence_label, inputs.get("attention_mask"), len(labels))
+        return SummedLoss(nll, parts)
 
     return forward
 
@@ -147,7 +154,7 @@ _TRANSFORMS: dict[str, Callable[[Any], Transform]] = {
 
 
 def _parts(
-    model: Any, outputs: Any, next_sentence_label: torch.Tensor | None, mask: torch.Tensor | None
+    model: Any, outputs: Any, next_sentence_label: torch.Tensor | None, mask: torch.Tensor | None, sequences: int
 ) -> dict[str, torch.Tensor]:
     parts = {}
     if next_sentence_label is not None:
@@ -156,14 +163,29 @@ def _parts(
             logits = model.cls.seq_relationship(outputs.pooler_output)
         parts["pair"] = torch.nn.functional.cross_entropy(logits.float(), next_sentence_label.view(-1), reduction="sum")
     if model.config.model_type in EXPERTS:
-        from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
-
-        experts, each = model.config.num_local_experts, model.config.num_experts_per_tok
-        routes = outputs.router_logits
+        each, routes = model.config.num_experts_per_tok, outputs.router_logits
         real = mask if mask is not None and mask.dim() == 2 else None
-        parts["balance"] = load_balancing_loss_func(routes, experts, each, real)
+        parts["balance"] = _balance(routes, sequences, each, real)
         parts["expert_use"] = _expert_use(torch.cat([route.detach() for route in routes]), each)
     return parts
+
+
+def _balance(routes: Sequence[torch.Tensor], sequences: int, each: int, real: torch.Tensor | None) -> torch.Tensor:
+    """The load-balancing loss, summed over the sequences, mean over the layers; 1 a sequence where the load is even.
+
+    By sequence, as in DeepSeek-V2 (2024, equations 23 to 25), so that it adds up over micro-batches and processes; over a batch,
+    as in transformers, it does not. routes: of each layer (tokens, experts). each: experts a token. real: (sequences, tokens), 0
+    for padding.
+    """
+    total = torch.zeros((), device=routes[0].device)
+    for route in routes:
+        logits = route.view(sequences, -1, route.size(-1)).float()
+        weight = torch.ones_like(logits[..., :1]) if real is None else real[..., None].to(logits.dtype)
+        weight = weight / weight.sum(1, keepdim=True)
+        chosen = torch.zeros_like(logits).scatter_(2, logits.topk(each, dim=-1).indices, 1.0 / each)
+        share, probability = (chosen * weight).sum(1), (logits.softmax(-1) * weight).sum(1)
+        total = total + (share * probability).sum() * logits.size(-1)
+    return total / len(routes)
 
 
 def _expert_use(routes: torch.Tensor, each: int) -> torch.Tensor:

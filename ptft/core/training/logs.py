@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from ptft.core.files import json_line
+from ptft.core.files import atomic_write, json_line
 from ptft.core.training.processes import barrier, rank
 
 METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
@@ -44,7 +44,8 @@ class StepLog:
             self.entries = [entry for entry in read if entry["step"] <= step]
         barrier()
         if self.writes:
-            self.path.write_bytes(b"".join(map(json_line, self.entries)))
+            with atomic_write(self.path) as file:
+                file.write(b"".join(map(json_line, self.entries)))
 
 
 def publish(state: Path, new: Path) -> None:

@@ -48,17 +48,20 @@ def to_fp8(model: torch.nn.Module) -> None:
     convert_to_float8_training(model, module_filter_fn=fits)
 
 
-def use_liger(model: Any) -> None:
-    """Put Liger's kernels into the layers of `model`: norms, rotary positions, gated units. The loss stays ours.
-
-    Raises `UsageError` where they cannot run.
-    """
+def refuse_without_liger() -> None:
+    """Raise `UsageError` where Liger's kernels cannot run."""
     import importlib.util
 
     if not torch.cuda.is_available():
         raise UsageError("Liger's kernels need a GPU", remedy="leave out hardware.liger")
     if importlib.util.find_spec("liger_kernel") is None:
         raise UsageError("liger-kernel is not installed", remedy="pip install liger-kernel")
+
+
+def use_liger(model: Any) -> None:
+    """Put Liger's kernels into the layers of `model`: norms, rotary positions, gated units. The loss stays ours."""
     from transformers.integrations.liger import apply_liger_kernel
+
+    refuse_without_liger()
 
     apply_liger_kernel(model, {"fused_linear_cross_entropy": False, "cross_entropy": False})

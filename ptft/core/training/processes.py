@@ -1,8 +1,8 @@
 """Training in several processes: rank 0 is the process that the user started, the others do the same work beside it.
 
 Two ways lead here and end alike. `--nproc N` starts N - 1 processes of its own. Under `torchrun` every process is a whole
-`ptft` command: rank 0 goes its usual way, and the others `follow`. Either way rank 0 puts the job into a store that all of
-them reach, and only then do they form a group: they may wait for hours while rank 0 packs a corpus.
+`ptft` command: rank 0 goes its usual way, and the others `follow`. Those read their job from standard input; under torchrun
+it comes through torchrun's store, after hours perhaps, while rank 0 packs a corpus. Only then do they form a group.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -69,18 +69,22 @@ def spread(work: Callable[[Any], None], job: Any, nproc: int) -> Iterator[None]:
         if nproc > 1 and nproc != int(os.environ["WORLD_SIZE"]):
             raise UsageError("--nproc differs from torchrun's processes", remedy="leave out --nproc under torchrun")
         store = _store(is_master=os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True")
-        with _group(store, work, job):
+        store.set(JOB, _packed(work, job))
+        with _group(store):
             yield
     elif nproc > 1:
-        with _own_processes(nproc) as (store, others), _group(store, work, job), _deaths_explained(others):
+        with _own_processes(nproc, _packed(work, job)) as (store, others), _group(store), _deaths_explained(others):
             yield
     else:
         yield
 
 
+def _packed(work: Callable[[Any], None], job: Any) -> bytes:
+    return pickle.dumps((work.__module__, work.__qualname__, job))
+
+
 @contextmanager
-def _group(store: Any, work: Callable[[Any], None], job: Any) -> Iterator[None]:
-    store.set(JOB, pickle.dumps((work.__module__, work.__qualname__, job)))
+def _group(store: Any) -> Iterator[None]:
     _join(store)
     try:
         yield
@@ -95,7 +99,7 @@ def _store(*, is_master: bool) -> Any:
 
 def _join(store: Any) -> None:
     number, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    backend = "cpu:gloo"
+    backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "cpu:gloo,cuda:nccl"
@@ -114,7 +118,7 @@ def _leave() -> None:
 
 
 @contextmanager
-def _own_processes(nproc: int) -> Iterator[tuple[Any, list[_Other]]]:
+def _own_processes(nproc: int, job: bytes) -> Iterator[tuple[Any, list[_Other]]]:
     if torch.cuda.is_available() and nproc > torch.cuda.device_count():
         what = f"--nproc {nproc}, and {torch.cuda.device_count()} GPUs"
         raise UsageError(what, remedy="take at most one process a GPU")
@@ -125,7 +129,7 @@ def _own_processes(nproc: int) -> Iterator[tuple[Any, list[_Other]]]:
     torch.set_num_threads(mine)
     others: list[_Other] = []
     try:
-        others.extend(_Other(number, nproc, store.port, mine) for number in range(1, nproc))
+        others.extend(_Other(number, nproc, store.port, mine, job) for number in range(1, nproc))
         yield store, others
         for other in others:
             other.wait()
@@ -147,21 +151,28 @@ def _environment(number: int, size: int, port: int, threads: int) -> dict[str, s
 
 
 class _Other:
-    """One of the other processes. It ends when this one does: its standard input closes then."""
+    """One of the other processes. Its standard input brings the job; it ends when this one does, for the input closes then."""
 
-    def __init__(self, number: int, size: int, port: int, threads: int) -> None:
+    def __init__(self, number: int, size: int, port: int, threads: int, job: bytes) -> None:
         self.name = f"process {number + 1} of {size}"
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `kill`
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-c", f"from {__name__} import serve; serve()"],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._said,
             env={**os.environ, **_environment(number, size, port, threads)},
         )  # fmt: skip
+        assert self._process.stdin
+        with suppress(BrokenPipeError):  # it is dead already; whoever waits for it will say so
+            self._process.stdin.write(job)
+            self._process.stdin.flush()
 
     def death(self) -> str | None:
         """What it said last, where it failed."""
-        if self._process.poll() in (None, 0):
+        code = self._process.poll()
+        if code in (None, 0):
             return None
+        if code < 0:
+            return f"it was killed by signal {-code}" + (" (for memory, often)" if code == -signal.SIGKILL else "")
         self._said.seek(0)
         lines = self._said.read().decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else f"it ended with {self._process.returncode}"
@@ -172,8 +183,8 @@ class _Other:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        if self._process.stdin:
-            self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()  # type: ignore[union-attr]
         self._said.close()
 
 
@@ -211,9 +222,11 @@ def follow() -> None:
     store = _store(is_master=False)
     store.wait([JOB], PATIENCE)
     packed = store.get(JOB)
-    if not packed:
-        return
-    module, name, job = pickle.loads(packed)
+    if packed:
+        _do(store, *pickle.loads(packed))
+
+
+def _do(store: Any, module: str, name: str, job: Any) -> None:
     _join(store)
     try:
         getattr(importlib.import_module(module), name)(job)
@@ -230,11 +243,13 @@ def release() -> None:
         store.set(JOB, b"")
 
 
-def _main() -> None:
+def serve() -> None:
+    """What a process beside the first does: take the job from standard input, do it, say in one line why it could not."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: rank 0 decides
+    work = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
-        follow()
+        _do(_store(is_master=False), *work)
     except PtftError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(FAILED)
@@ -243,7 +258,3 @@ def _main() -> None:
 def _die_with_parent() -> None:
     sys.stdin.buffer.read()
     os._exit(1)
-
-
-if __name__ == "__main__":
-    _main()

@@ -31,7 +31,8 @@ def sampler(
             return []
         was_training = model.training
         model.eval()
-        with torch.random.fork_rng(), torch.no_grad():
+        devices = [model.device] if model.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), torch.no_grad():
             torch.manual_seed((seed, step).__hash__() % 2**63)
             texts = [_continued(model, start or begin, new, tokenizer) for start in starts]
         model.train(was_training)

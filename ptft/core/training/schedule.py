@@ -30,7 +30,7 @@ class Schedule:
         if self.kind == "constant":
             return 1.0
         if self.kind == "wsd":
-            left = self.steps - step
-            return 1.0 if left > self.decay else 1 - math.sqrt(max(0.0, 1 - left / max(self.decay, 1)))
+            left, decay = self.steps - step, max(1, min(self.decay, self.steps - self.warmup))
+            return 1.0 if left > decay else 1 - math.sqrt(max(0.0, 1 - left / decay))
         done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
         return 1 - done if self.kind == "linear" else 0.5 * (1 + math.cos(math.pi * done))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,7 +15,8 @@ Precision = Literal["fp32", "bf16", "fp16", "fp8"]
 class Settings:
     """How to train. batch: examples an optimizer step over all processes, taken `micro_batch` at a time in each.
 
-    spike: nats above the best mean loss of `GUARDED` steps that count as divergence (0: no guard). balance: weight of a
+    spike: nats above the best mean loss of `GUARDED` steps that count as divergence (0: no guard); uniform: the loss of a model
+    that knows nothing, which counts as the best until there is a better one. balance: weight of a
     mixture of experts' load-balancing loss. patience: validations without a better one before it stops (0: never).
     """
 
@@ -41,6 +43,7 @@ class Settings:
     spike: float = 0.0
     balance: float = 0.0
     knobs: str = "hardware."
+    uniform: float = math.inf
 
 
 @dataclass(frozen=True)

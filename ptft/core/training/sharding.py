@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ptft.core.errors import UsageError
+from ptft.core.training.processes import rank
 from ptft.core.training.settings import Settings
 
 
@@ -29,7 +30,6 @@ def shard(model: Any, settings: Settings) -> None:
     mesh = init_device_mesh(device, (torch.distributed.get_world_size(),))
     low = torch.bfloat16 if settings.precision in ("bf16", "fp8") else None
     policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
-    model.to(device)
     for layer in _layers(model):
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
@@ -59,8 +59,9 @@ def gradients_kept(model: Any) -> Iterator[None]:
 
 
 def whole_state(model: Any) -> dict[str, torch.Tensor]:
-    """The weights, whole and on the CPU. Every process must ask."""
-    return {name: whole(tensor).cpu() for name, tensor in model.state_dict().items()}
+    """The weights, whole, on the CPU of rank 0; the others must ask too, and get none."""
+    gathered_each = ((name, whole(tensor)) for name, tensor in model.state_dict().items())
+    return {name: tensor.cpu() for name, tensor in gathered_each if rank() == 0}
 
 
 def whole(value: Any) -> Any:
@@ -70,8 +71,10 @@ def whole(value: Any) -> Any:
 
 
 def unsharded(model: Any) -> Any:
-    """A whole copy of a sharded model, on the CPU. Every process must ask."""
+    """A whole copy of a sharded model, on the CPU of rank 0; the others must ask too, and get None."""
     state = whole_state(model)
+    if rank():
+        return None
     copy = type(model)(model.config)
     copy.load_state_dict(state)
     copy.tie_weights()

@@ -92,12 +92,21 @@ class Watcher(transformers.TrainerCallback):
             return
         at, loss = state.global_step, float(logs["loss"])
         entry = {"step": at, "loss": loss, "lr": float(logs["learning_rate"]), "grad_norm": float(logs["grad_norm"])}
-        self.guard.check(at, loss)
+        self.guard.check(at, loss, self._gradient(entry["grad_norm"]))
         self.metrics.add({**entry, **{name: value for name, value in logs.items() if name in PARTS}})
         if self._looks(at):
             self._look(at, control, kwargs["model"])
         control.should_save = control.should_save and not self.guard.rising
         self.clock.go_on()
+
+    def _gradient(self, norm: float) -> float:
+        """The norm to judge by; with fp16 the scaler meets overflows and skips their steps itself."""
+        return 0.0 if self.settings.precision == "fp16" else norm
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether too many validations brought nothing better."""
+        return bool(self.settings.patience) and looks_since_best(self.looks) >= self.settings.patience
 
     def _looks(self, at: int) -> bool:
         return at % self.settings.eval_every == 0 or at == self.settings.steps
@@ -108,12 +117,13 @@ class Watcher(transformers.TrainerCallback):
                 self.samples.add({"step": at, **sample})
         if not self.watching.validate:
             return
-        self.looks.append({"step": at, **self.watching.validate(model)})
+        found = self.watching.validate(model)
+        self.guard.refuse_not_finite(at, "validation loss", found["val_loss"])
+        self.looks.append({"step": at, **found})
         self.metrics.add(self.looks[-1])
         if self.settings.keep == "best" and best_step(self.looks) == at:
             self.save_best()
-        if self.settings.patience and looks_since_best(self.looks) >= self.settings.patience:
-            control.should_training_stop = True
+        control.should_training_stop = control.should_training_stop or self.has_stopped
 
     def _shown(self) -> str:
         """The current figures, in a line."""
@@ -169,22 +179,26 @@ class Guard:
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings, self.folder = settings, folder
         self._recent: list[float] = []
-        self._best = math.inf
+        self._best = settings.uniform
         self.rising = False  # on the way to a spike: no checkpoint is taken, so that the newest is a good one
 
     def replay(self, entries: list[dict[str, Any]]) -> None:
         for entry in entries:
             self._take(float(entry["loss"]))
 
-    def check(self, at: int, loss: float) -> None:
-        """Raise `Diverged` where step `at` shows that training went astray."""
-        if not math.isfinite(loss):
-            raise self._diverged(f"the loss is {loss} at step {at:,}")
+    def check(self, at: int, loss: float, gradient: float = 0.0) -> None:
+        """Raise `Diverged` where step `at` shows that training went astray. gradient: the norm that its update took."""
+        self.refuse_not_finite(at, "loss", loss)
+        self.refuse_not_finite(at, "gradient norm", gradient)  # the loss would show it a step, and a checkpoint, later
         mean = self._take(loss)
         if self.settings.spike and mean - self._best > self.settings.spike:
             raise self._diverged(
                 f"the mean loss of {GUARDED} steps rose from {self._best:.2f} to {mean:.2f} by step {at:,}"
             )
+
+    def refuse_not_finite(self, at: int, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise self._diverged(f"the {what} is {value} at step {at:,}")
 
     def _take(self, loss: float) -> float:
         self._recent = [*self._recent[-GUARDED + 1 :], loss]
@@ -195,10 +209,10 @@ class Guard:
         return mean
 
     def _diverged(self, what: str) -> Diverged:
-        lower = f"lower the learning rate (--lr {self.settings.lr / 3:.1e}), warm up longer (--set warmup=0.1), or clip more"
+        lower = f"lower the learning rate (--lr {self.settings.lr / 3:.2g}), warm up longer (--set warmup=0.1), or clip more"
         good = newest(self.folder)
         if good is None:
             return Diverged(f"training diverged: {what}; there is no checkpoint from before", remedy=lower)
         kept = f"checkpoint-{step_of(good)} is from before and loads as it is"
-        remedy = f"{lower}; --from {good} goes on from there into another folder"
+        remedy = f"{lower}; --from {good} goes on from there into another folder (--force in this one drops it)"
         return Diverged(f"training diverged: {what}; {kept}", where=str(self.folder), remedy=remedy)

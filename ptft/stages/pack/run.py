@@ -17,10 +17,12 @@ from ptft.core.packing import JOURNAL, Packed, PackOptions, packed_once
 from ptft.core.progress import Progress
 from ptft.core.rows import keep_rejected
 from ptft.core.sample import estimate_text
-from ptft.core.tokenising import Encoder, one_thread
+from ptft.core.tokenising import Encoder, one_thread, unknown_id
 from ptft.core.workers import cores
 from ptft.stages.pack import figures
 from ptft.stages.pack.recipe import PackRecipe
+
+UNKNOWN_WORTH_A_WORD = 0.001  # of the tokens
 
 
 def run(recipe: PackRecipe, inputs: Inputs, out: Output, progress: Progress) -> Result:
@@ -39,8 +41,21 @@ def run(recipe: PackRecipe, inputs: Inputs, out: Output, progress: Progress) -> 
         progress.warn(f"fewer training tokens than one sequence of {recipe.seq_len}; lower --seq-len")
     if packed.meta.empty:
         progress.note(f"{packed.meta.empty:,} documents have no tokens and are left out")
+    _warn_of_unknown(packed, tokenizer, progress)
     progress.table(found.table())
     return Result({**found.counts(), "rows_rejected": rejected}, found.metrics())
+
+
+def _warn_of_unknown(packed: Packed, tokenizer: Path, progress: Progress) -> None:
+    """A tokenizer that cannot read the text swallows it, and flatters every figure a token."""
+    ident = unknown_id(tokenizer)
+    if ident is None:
+        return
+    shards = packed.tokens("train")
+    share = sum(int((shard == ident).sum()) for shard in shards) / max(1, sum(map(len, shards)))
+    if share > UNKNOWN_WORTH_A_WORD:
+        what = f"{share:.1%} of the tokens stand for text that the tokenizer does not know"
+        progress.warn(f"{what}: a byte-level one (`ptft tokenizer`) knows all")
 
 
 def _publish(folder: Path, new: Path) -> None:

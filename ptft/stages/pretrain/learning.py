@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ def beside(job: Job) -> None:
 def learn(job: Job, progress: Progress) -> Learnt:
     """Train as the job says. Raises `InputError` where the tokens do not fill one sequence."""
     recipe, packed = job.recipe, Packed(job.packed)
-    tokenizer = models.load_tokenizer(packed.tokenizer)
+    tokenizer = tokenizer_for(recipe, packed, job.seq_len)
     model = _model(job, tokenizer)
     sizes = sizes_of(model)
     source, held_out = (_source(recipe, packed, tokenizer, split, job.seq_len) for split in ("train", "val"))
@@ -64,13 +65,21 @@ def learn(job: Job, progress: Progress) -> Learnt:
         what = f"{packed.meta.total('train', 'tokens'):,} tokens do not fill one sequence of {job.seq_len}"
         raise InputError(what, where=str(packed.folder), remedy="lower --seq-len, or add text")
     budget = budget_of(recipe, sizes.active, len(source) * job.seq_len, job.seq_len)
-    _announce(model, sizes, budget, progress)
+    _announce(recipe, model, sizes, budget, job.seq_len, progress)
+    if not len(held_out):
+        asked = "; patience and keep do nothing" if recipe.patience else ""
+        progress.warn(
+            f"no document was kept for validation, so there is no validation loss{asked}: see --val of `ptft pack`"
+        )
     settings = _settings(recipe, model, budget, job.seq_len, progress)
     watching = _watching(job, model, sizes, tokenizer, held_out, settings)
     trained = train(
         model, source, settings, loss="tokens", collate=collate, out=job.out, progress=progress, watching=watching,
         tokenizer=tokenizer,
     )  # fmt: skip
+    if trained.last_step < budget.steps:
+        what = f"stopped at step {trained.last_step:,}: {recipe.patience} validations brought nothing better"
+        progress.note(f"{what} than step {trained.best:,}")
     return Learnt(
         trained, sizes.parameters, trained.last_step * watching.tokens, _figures(trained, budget, settings, watching)
     )
@@ -86,13 +95,41 @@ def _figures(trained: Trained, budget: Budget, settings: Settings, watching: Wat
     return figures if trained.best is None else {**figures, "best_step": trained.best}
 
 
-def _announce(model: Any, sizes: Sizes, budget: Budget, progress: Progress) -> None:
+def tokenizer_for(recipe: PretrainRecipe, packed: Packed, seq_len: int) -> Any:
+    """The tokenizer that goes with the model: of a masked one it adds [CLS] and [SEP], as the model saw them."""
+    tokenizer = models.load_tokenizer(packed.tokenizer)
+    tokenizer.model_max_length = seq_len
+    if not recipe.is_causal:
+        _wrap_in_specials(tokenizer)
+    return tokenizer
+
+
+def _wrap_in_specials(tokenizer: Any) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    cls, sep = tokenizer.cls_token, tokenizer.sep_token
+    if cls is None or sep is None:
+        return
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{cls} $A {sep}",
+        pair=f"{cls} $A {sep} $B:1 {sep}:1",
+        special_tokens=[(cls, tokenizer.cls_token_id), (sep, tokenizer.sep_token_id)],
+    )
+
+
+def _announce(
+    recipe: PretrainRecipe, model: Any, sizes: Sizes, budget: Budget, seq_len: int, progress: Progress
+) -> None:
     if budget.is_wasteful:
         what = f"{budget.passes:.1f} passes over the corpus; more than {PASSES_WORTH_IT} hardly help"
         progress.warn(f"{what}: add text, or lower --tokens")
     active = "" if sizes.active == sizes.parameters else f" ({sizes.active:,} active)"
     what = f"{model.config.model_type}, {sizes.parameters:,} parameters{active}"
-    progress.note(f"{what}; {budget.steps:,} steps, {budget.tokens:,} tokens, {budget.passes:.1f} passes")
+    progress.note(f"{what}; {budget.steps:,} steps, {budget.tokens:,} tokens, {budget.passes:.2g} passes")
+    if recipe.batch_tokens < seq_len:
+        progress.warn(
+            f"a step takes one sequence at least: {seq_len:,} tokens, not --batch-tokens {recipe.batch_tokens:,}"
+        )
 
 
 def _model(job: Job, tokenizer: Any) -> Any:
@@ -101,6 +138,8 @@ def _model(job: Job, tokenizer: Any) -> Any:
         model = load_from(job.base, recipe)
     else:
         model = new_model(recipe, config_for(recipe, tokenizer, job.seq_len))
+    if hasattr(model.config, "router_aux_loss_coef"):
+        model.config.router_aux_loss_coef = recipe.architecture.balance
     if recipe.hardware.attention != "auto":
         model.set_attn_implementation(recipe.hardware.attention)
     return model
@@ -108,14 +147,15 @@ def _model(job: Job, tokenizer: Any) -> Any:
 
 def _source(recipe: PretrainRecipe, packed: Packed, tokenizer: Any, split: str, length: int) -> Source:
     """Training or validation examples for the objective."""
+    rest = split == "val"
     if recipe.is_causal:
-        return CausalSequences(packed.sequences(split, length, recipe.packing), recipe.isolate)
+        return CausalSequences(packed.sequences(split, length, recipe.packing, rest), recipe.isolate)
     chosen = recipe.masking
     masking = masking_of(
         tokenizer, rate=chosen.rate, whole_word=chosen.whole_word, replace=chosen.replace, random=chosen.random
     )
     if recipe.objective == "masked":
-        sequences = packed.sequences(split, length - masking.wraps, recipe.packing)
+        sequences = packed.sequences(split, length - masking.wraps, recipe.packing, rest)
         return MaskedSequences(sequences, masking, recipe.seed, recipe.isolate)
     kind: Kind = "nsp" if recipe.objective == "masked+nsp" else "sop"
     return SentencePairs(packed.documents(split), masking, length, kind, recipe.seed)
@@ -140,7 +180,7 @@ def _settings(recipe: PretrainRecipe, model: Any, budget: Budget, length: int, p
         beta2=recipe.beta2, precision=precision_of(recipe.precision, progress), save_every=recipe.save_every,
         eval_every=recipe.eval_every, seed=recipe.seed, optimizer=recipe.optimizer, checkpointing=wanted.checkpointing,
         compile=wanted.compile, chunked=wanted.loss == "chunked", liger=wanted.liger, parallel=wanted.parallel,
-        keep=recipe.keep, patience=recipe.patience, spike=recipe.spike, balance=recipe.architecture.balance,
+        uniform=math.log(model.config.get_text_config().vocab_size), keep=recipe.keep, patience=recipe.patience, spike=recipe.spike, balance=recipe.architecture.balance,
     )  # fmt: skip
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ptft.core.contracts import CHECKPOINT, Argument, Stage
 from ptft.core.recipes import Recipe, knob
 
 CAUSAL, MASKED = "causal", "masked"
+PARAMS = 10_000_000
+SHORTEST = 8  # tokens in a sequence
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Architecture:
     dropout: float = knob(0.0, "dropout", low=0, below=1)
     experts: int = knob(8, "experts a layer (mixtral, qwen3-moe)", low=2)
     experts_per_token: int = knob(2, "experts that each token goes through", low=1)
-    balance: float = knob(0.01, "weight of the loss that spreads the tokens evenly over the experts", low=0)
+    balance: float = knob(0.003, "weight of the loss that spreads a sequence's tokens evenly over the experts", low=0)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class PretrainRecipe(Recipe):
         flag="--model",
         path="file",
     )
-    params: int = knob(10_000_000, "parameters to aim for, e.g. 25M", flag="--params", low=10_000)
+    params: int = knob(PARAMS, "parameters to aim for, e.g. 25M", flag="--params", low=10_000)
     from_checkpoint: str = knob("", "a checkpoint to go on from, with its sizes", flag="--from", path="folder")
     architecture: Architecture = knob(Architecture, "sizes")
     tokens: int | Literal["auto"] = knob(
@@ -116,12 +118,18 @@ class PretrainRecipe(Recipe):
 
     def problems(self) -> list[str]:
         found = []
+        if 0 < self.seq_len < SHORTEST:
+            found.append(f"seq_len: at least {SHORTEST} tokens, or 0 for as packed")
         if self.masking.replace + self.masking.random > 1:
             found.append("masking: replace and random are shares of the hidden tokens and exceed 1 together")
         if self.architecture.experts_per_token > self.architecture.experts:
             found.append("architecture: experts_per_token exceeds experts")
         if self.from_checkpoint and self.model != "auto":
             found.append("model: a checkpoint brings its own; leave out --model or --from")
+        if self.from_checkpoint and replace(self.architecture, balance=0.0) != replace(Architecture(), balance=0.0):
+            found.append("architecture: a checkpoint brings its own sizes; leave them out, or --from")
+        if self.params != PARAMS and (self.from_checkpoint or self.model.endswith(".json")):
+            found.append("params: a checkpoint or config.json has its own sizes; leave out --params")
         return found
 
 

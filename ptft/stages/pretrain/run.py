@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptft.core import models
 from ptft.core.contracts import Inputs, Output, Result
 from ptft.core.errors import UsageError
 from ptft.core.packing import Packed, PackOptions, packed_once
-from ptft.core.progress import Progress
+from ptft.core.progress import Progress, Silent
 from ptft.core.rows import keep_rejected
 from ptft.stages.pretrain.architectures import refuse_other_tokenizer
 from ptft.stages.pretrain.plan import plan
 from ptft.stages.pretrain.recipe import PretrainRecipe
+
+if TYPE_CHECKING:
+    from ptft.stages.pretrain.learning import Job
 
 __all__ = ["plan", "run"]
 LAST = (
@@ -32,13 +35,23 @@ def run(recipe: PretrainRecipe, inputs: Inputs, out: Output, progress: Progress)
     from ptft.core.training import processes
     from ptft.stages.pretrain.learning import Job, beside, learn
 
+    _refuse_undoable(recipe)
     packed, counts = _packed(recipe, inputs, out, progress)
     job = Job(recipe, packed.folder, inputs.folders.get("from_checkpoint"), out)
     with processes.spread(beside, job, recipe.nproc):
         learnt = learn(job, progress)
-    _save(recipe, learnt.trained.model, packed, job.seq_len, out)
+    _save(job, learnt.trained.model, packed)
     counts |= {"parameters": learnt.parameters, "steps": learnt.trained.last_step, "tokens_trained": learnt.tokens}
     return Result(counts, {**_last(learnt.trained.history), **learnt.figures})
+
+
+def _refuse_undoable(recipe: PretrainRecipe) -> None:
+    """What this device cannot do, before hours of packing."""
+    from ptft.core.training.precision import precision_of, refuse_without_liger
+
+    precision_of(recipe.precision, Silent())
+    if recipe.hardware.liger:
+        refuse_without_liger()
 
 
 def _last(history: Sequence[dict[str, float]]) -> dict[str, Any]:
@@ -61,6 +74,7 @@ def _packed(recipe: PretrainRecipe, inputs: Inputs, out: Output, progress: Progr
             if name in inputs.folders:
                 refuse_other_tokenizer(packed.tokenizer, inputs.folders[name])
         return packed, {"train_tokens": packed.meta.total("train", "tokens")}
+    _refuse_models(inputs)
     tokenizer = inputs.folders.get("tokenizer") or inputs.folders.get("from_checkpoint")
     if tokenizer is None:
         raise UsageError("a corpus needs a tokenizer", remedy="name one with -t, or pack first and name that folder")
@@ -74,26 +88,18 @@ def _packed(recipe: PretrainRecipe, inputs: Inputs, out: Output, progress: Progr
     return packed, {"train_tokens": packed.meta.total("train", "tokens"), "rows_rejected": rejected}
 
 
-def _save(recipe: PretrainRecipe, model: Any, packed: Packed, seq_len: int, out: Output) -> None:
+def _refuse_models(inputs: Inputs) -> None:
+    """A folder of a model or tokenizer named as a corpus: its JSON files would be read as rows."""
+    for source in inputs.data:
+        if source.path.name in ("config.json", "tokenizer.json"):
+            kind = "a checkpoint" if source.path.name == "config.json" else "a tokenizer"
+            remedy = "name a corpus; a checkpoint to go on from is --from, a tokenizer -t"
+            raise UsageError(f"this is {kind}, not a corpus", where=str(source.path.parent), remedy=remedy)
+
+
+def _save(job: Job, model: Any, packed: Packed) -> None:
     from ptft.core.training.logs import publish
+    from ptft.stages.pretrain.learning import tokenizer_for
 
-    tokenizer = models.load_tokenizer(packed.tokenizer)
-    tokenizer.model_max_length = seq_len
-    if not recipe.is_causal:
-        _wrap_in_specials(tokenizer)
-    models.save(model, tokenizer, out.new)
-    publish(out.state, out.new)
-
-
-def _wrap_in_specials(tokenizer: Any) -> None:
-    """BERT reads [CLS] text [SEP]; the tokenizer in a masked checkpoint adds them."""
-    from tokenizers.processors import TemplateProcessing
-
-    cls, sep = tokenizer.cls_token, tokenizer.sep_token
-    if cls is None or sep is None:
-        return
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single=f"{cls} $A {sep}",
-        pair=f"{cls} $A {sep} $B:1 {sep}:1",
-        special_tokens=[(cls, tokenizer.cls_token_id), (sep, tokenizer.sep_token_id)],
-    )
+    models.save(model, tokenizer_for(job.recipe, packed, job.seq_len), job.out.new)
+    publish(job.out.state, job.out.new)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from engine_runs import SETTINGS, llama, trained, weights
+from engine_runs import SETTINGS, Random, llama, trained, weights
 
 from ptft.core.encoding import IGNORED
 from ptft.core.errors import RunError
@@ -120,7 +121,20 @@ def test_a_mixture_of_experts_goes_on_with_its_experts(tmp_path):
     again, _ = trained(tmp_path, "cut", settings, model=mixture())
     assert torch.equal(weights(whole), weights(again))
     last = result.history[-1]
-    assert last["balance"] >= 1.0 and 0 <= last["expert_use_min"] <= 0.25 <= last["expert_use_max"] <= 1
+    assert 0.9 < last["balance"] < 2 and 0 <= last["expert_use_min"] <= 0.25 <= last["expert_use_max"] <= 1
+
+
+def test_a_mixture_learns_the_same_in_small_batches(tmp_path):
+    """Its balance is a sequence's own; a batch's would depend on what else is in it."""
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    found = []
+    for micro in (8, 1):
+        torch.manual_seed(0)
+        model = MixtralForCausalLM(MixtralConfig(**tiny.sizes(), num_key_value_heads=2, num_local_experts=4))
+        settings = replace(SETTINGS, balance=1.0, micro_batch=micro, lr=1e-4)
+        found.append(trained(tmp_path, f"m{micro}", settings, model=model))
+    assert torch.allclose(weights(found[0][0]), weights(found[1][0]), atol=1e-6)
 
 
 def test_a_half_written_checkpoint_is_never_seen(tmp_path, monkeypatch):
@@ -169,10 +183,11 @@ def test_the_best_weights_survive_an_interruption(tmp_path):
 
 def test_it_stops_after_looks_without_a_better_one(tmp_path):
     settings = replace(SETTINGS, eval_every=1, patience=2)
-    _, result = trained(
-        tmp_path, "p", settings, watching=Watching(validate=falling_then_rising([3.0, 2.0, 2.1, 2.2, 1.0]))
-    )
+    watching = Watching(validate=falling_then_rising([3.0, 2.0, 2.1, 2.2, 1.0]))
+    stopped, result = trained(tmp_path, "p", settings, watching=watching)
     assert result.last_step == 4
+    again, result = trained(tmp_path, "p", settings)  # killed before the result was published
+    assert result.last_step == 4 and torch.equal(weights(stopped), weights(again))
 
 
 # ---------------------------------------------------------------- astray
@@ -185,6 +200,65 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
     with pytest.raises(RunError, match="diverged") as error:
         trained(tmp_path, "nan", model=model)
     assert "--lr" in error.value.remedy and not list((tmp_path / "nan").glob("checkpoint-*"))
+
+
+def test_a_gradient_that_is_not_a_number_stops_before_a_checkpoint_has_it(tmp_path):
+    """The loss would show it only a step later."""
+    model = llama(tmp_path)
+    calls = []
+
+    def spoil(gradient):
+        calls.append(1)
+        return gradient * float("nan") if len(calls) == 4 else gradient
+
+    model.get_input_embeddings().weight.register_hook(spoil)
+    with pytest.raises(RunError, match="gradient norm is nan at step 4; checkpoint-2 is from before"):
+        trained(tmp_path, "spoilt", model=model)
+    assert [path.name for path in (tmp_path / "spoilt").glob("checkpoint-*")] == ["checkpoint-2"]
+
+
+def test_a_validation_that_is_not_a_number_stops_the_run(tmp_path):
+    with pytest.raises(RunError, match="validation loss is nan"):
+        trained(tmp_path, "v", watching=Watching(validate=lambda model: {"val_loss": float("nan")}))
+
+
+def test_best_weights_of_a_longer_run_are_not_taken_for_this_ones(tmp_path):
+    """What lies after the checkpoint comes again, perhaps with another best."""
+    settings = replace(SETTINGS, eval_every=1, keep="best", save_every=2)
+    with pytest.raises(StopIteration):
+        trained(tmp_path, "c", settings, watching=Watching(validate=falling_then_rising([5.0, 4.0, 1.0])))
+    best, result = trained(
+        tmp_path, "c", settings, watching=Watching(validate=falling_then_rising([4.5, 4.6, 4.7, 4.8]))
+    )
+    assert result.best == 2
+    two, _ = trained(tmp_path, "two", replace(settings, steps=2, keep="last"))
+    assert torch.equal(weights(best), weights(two))
+
+
+def test_validation_is_in_the_arithmetic_of_training(tmp_path):
+    """accelerate's autocast is around the forward that training calls; validation must not go past it."""
+    import numpy as np
+
+    from ptft.core.training import score_blocks
+
+    seen = []
+
+    def validate(model):
+        layer = model.model.layers[0].self_attn.q_proj
+        hook = layer.register_forward_hook(lambda module, given, made: seen.append(made.dtype))
+        found = score_blocks(model, Random(), np.ones(400, np.int32), limit=4)
+        hook.remove()
+        return {"val_loss": found.loss}
+
+    trained(tmp_path, "b", replace(SETTINGS, precision="bf16"), watching=Watching(validate=validate))
+    assert set(seen) == {torch.bfloat16}
+
+
+def test_a_checkpoint_holds_no_history_and_the_usual_configuration(tmp_path):
+    trained(tmp_path, "run")
+    folder = tmp_path / "run" / "checkpoint-6"
+    assert json.loads((folder / "trainer_state.json").read_text())["log_history"] == []
+    assert json.loads((folder / "config.json").read_text())["use_cache"] is True
 
 
 def test_out_of_memory_names_the_knob_and_its_value(tmp_path):

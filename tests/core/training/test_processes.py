@@ -84,6 +84,6 @@ def test_one_then_sharded(tmp_path):
 
 
 def test_the_death_of_another_process_is_said(tmp_path):
-    with pytest.raises(RunError, match="process 2 of 2 failed") as error:
+    with pytest.raises(RunError, match="process 2 of 2 failed: it was killed by signal 9") as error:
         in_two(tmp_path, "dead", replace(SETTINGS, micro_batch=2), work=die)
     assert "goes on from the last checkpoint" in error.value.remedy

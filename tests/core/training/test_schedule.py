@@ -50,3 +50,8 @@ def test_it_rises_through_warmup_and_never_rises_again(kind, steps, data):
     assert all(0 <= factor <= 1 for factor in factors)
     assert all(a < b for a, b in pairwise(factors[:warmup]))
     assert all(a >= b - 1e-12 for a, b in pairwise(factors[warmup:]))
+
+
+def test_a_decay_longer_than_what_warmup_leaves_is_cut_to_it():
+    schedule = Schedule("wsd", 100, warmup=10, decay=100)
+    assert schedule.factor(9) == schedule.factor(10) == 1.0 and schedule.factor(11) < 1.0

@@ -32,7 +32,15 @@ def test_a_lasting_rise_stops_the_run_and_names_the_checkpoint_from_before(tmp_p
     with pytest.raises(Diverged, match=r"rose from 3\.00 to 4.* by step 7.") as error:
         feed(guard, [5.0] * 60, start=61)
     assert "checkpoint-40 is from before" in str(error.value) and "--from" in error.value.remedy
-    assert f"--lr {SETTINGS.lr / 3:.1e}" in error.value.remedy
+    assert f"--lr {SETTINGS.lr / 3:.2g}" in error.value.remedy
+
+
+def test_a_run_that_is_worse_than_knowing_nothing_is_caught_at_once(tmp_path):
+    """Its own first losses are no measure for it."""
+    guard = Guard(replace(GUARDING, uniform=math.log(4096)), tmp_path)
+    with pytest.raises(Diverged, match=r"rose from 8\.32"):
+        feed(guard, [9.0, 600.0])
+    feed(Guard(replace(GUARDING, uniform=math.log(4096)), tmp_path), [8.9, 8.6, 8.4])
 
 
 def test_no_checkpoint_is_taken_on_the_way_up(tmp_path):

@@ -13,7 +13,7 @@ from ptft.core.contracts import Inputs
 from ptft.core.errors import Diverged, InputError, UsageError
 from ptft.core.files import expand
 from ptft.core.progress import Silent
-from ptft.stages.pretrain.recipe import Architecture, Masking
+from ptft.stages.pretrain.recipe import Architecture, Masking, PretrainRecipe
 from ptft.stages.pretrain.run import run
 
 CASES = [
@@ -74,6 +74,8 @@ def test_a_masked_models_tokenizer_wraps_texts(inputs, output_of, tmp_path):
     run(replace(RECIPE, objective="masked", tokens=512), inputs, out, Silent())
     tokenizer = AutoTokenizer.from_pretrained(out.new)
     assert tokenizer.decode(tokenizer("a", "b")["input_ids"]) == "[CLS]a[SEP]b[SEP]"
+    early = AutoTokenizer.from_pretrained(next(tmp_path.glob("checkpoint-*")))
+    assert early("a", "b")["input_ids"] == tokenizer("a", "b")["input_ids"] and early.model_max_length == 32
 
 
 def test_packed_tokens_need_no_tokenizer(inputs, output_of, tmp_path):
@@ -108,14 +110,52 @@ def test_what_cannot_be_is_refused(inputs, output_of, tmp_path):
     refused({"nproc": 3, "batch_tokens": 64}, match="cannot be shared by 3 processes")
 
 
+def test_sizes_that_would_be_ignored_are_refused(inputs, output_of, tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"model_type": "llama", **tiny.sizes()}))
+    recipe = replace(RECIPE, model=str(config), architecture=Architecture(layers=3, dropout=0.1))
+    with pytest.raises(UsageError, match=r"architecture\.layers, architecture\.dropout"):
+        run(recipe, inputs, output_of(tmp_path / "a"), Silent())
+    with pytest.raises(UsageError, match=r"mixtral-small has its own .*architecture\.experts"):
+        run(replace(RECIPE, model="mixtral-small"), inputs, output_of(tmp_path / "b"), Silent())
+    assert any("architecture" in text for text in replace(RECIPE, from_checkpoint="x").problems())
+    assert any("params" in text for text in PretrainRecipe(from_checkpoint="x", params=5_000_000).problems())
+
+
+def test_a_model_is_no_corpus(inputs, output_of, tmp_path):
+    tokenizer = Inputs({"data": expand([str(inputs.folders["tokenizer"] / "tokenizer.json")])}, inputs.folders)
+    with pytest.raises(UsageError, match="this is a tokenizer, not a corpus"):
+        run(RECIPE, tokenizer, output_of(tmp_path), Silent())
+
+
+def test_no_validation_is_said(inputs, output_of, tmp_path):
+    progress = Silent()
+    result = run(replace(RECIPE, val=0.0, patience=2, tokens=512), inputs, output_of(tmp_path), progress)
+    assert any("no validation loss; patience and keep do nothing" in text for text in progress.warnings)
+    assert "val_loss" not in result.metrics
+
+
+def test_every_held_out_token_is_scored(inputs, output_of, tmp_path):
+    """The last of them do not fill a sequence; with a long sequence they are all there is."""
+    result = run(
+        replace(RECIPE, seq_len=512, batch_tokens=1024, tokens=1024, val=0.03), inputs, output_of(tmp_path), Silent()
+    )
+    assert result.metrics["val_loss"] > 0
+
+
 def test_a_config_file_decides_the_model(inputs, output_of, tmp_path):
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"model_type": "qwen3", **tiny.sizes(), "num_key_value_heads": 1, "head_dim": 16}))
     out = output_of(tmp_path / "o")
-    run(replace(RECIPE, model=str(config), tokens=512), inputs, out, Silent())
+    run(replace(RECIPE, model=str(config), tokens=512, architecture=Architecture()), inputs, out, Silent())
     assert json.loads((out.new / "config.json").read_text())["model_type"] == "qwen3"
     with pytest.raises(InputError, match="configuration"):
-        run(replace(RECIPE, model=str(tmp_path / "none.json")), inputs, output_of(tmp_path / "p"), Silent())
+        run(
+            replace(RECIPE, model=str(tmp_path / "none.json"), architecture=Architecture()),
+            inputs,
+            output_of(tmp_path / "p"),
+            Silent(),
+        )
 
 
 # ---------------------------------------------------------------- going on from a checkpoint

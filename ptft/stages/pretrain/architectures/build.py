@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ptft.stages.pretrain.architectures.checkpoint import require_positions
 from ptft.stages.pretrain.architectures.dial import shape_for
 from ptft.stages.pretrain.architectures.families import FAMILIES, Details, Ends, Family
 from ptft.stages.pretrain.architectures.presets import PRESETS, Preset
-from ptft.stages.pretrain.recipe import PretrainRecipe
+from ptft.stages.pretrain.recipe import Architecture, PretrainRecipe
 
 ADDED_TO_RESIDUAL = ("o_proj", "down_proj")  # the names of Llama, Qwen, Mixtral and most others
 AUTO = {"causal": "llama", "masked": "bert"}
@@ -126,12 +127,18 @@ def _refuse_unfitting(name: str, family: Family, recipe: PretrainRecipe) -> None
 
 def _preset(name: str, preset: Preset, family: Family, recipe: PretrainRecipe, tokenizer: Any, seq_len: int) -> Any:
     given = recipe.architecture
-    if given.layers or given.width or given.heads or given.kv_heads:
-        remedy = f"leave out architecture.layers, width, heads and kv_heads, or choose --model {preset.family}"
-        raise UsageError(f"the preset {name} has its own sizes", remedy=remedy)
+    refuse_sizes(recipe, f"the preset {name}", ("tie_embeddings", "dropout", "balance"), f"--model {preset.family}")
     pairs = recipe.objective in ("masked+nsp", "masked+sop")
     ends = Ends(len(tokenizer), seq_len, preset.tied and given.tie_embeddings, pairs)
     return family.config(preset.shape, ends, _details(recipe, tokenizer, preset.rope_theta))
+
+
+def refuse_sizes(recipe: PretrainRecipe, what: str, free: tuple[str, ...], instead: str) -> None:
+    """Raise `UsageError` for knobs of the architecture that `what` decides itself, but for those in `free`."""
+    given, usual = asdict(recipe.architecture), asdict(Architecture())
+    named = [f"architecture.{name}" for name in given if given[name] != usual[name] and name not in free]
+    if named:
+        raise UsageError(f"{what} has its own {', '.join(named)}", remedy=f"leave them out, or choose {instead}")
 
 
 def _details(recipe: PretrainRecipe, tokenizer: Any, rope_theta: float | None = None) -> Details:
@@ -164,6 +171,7 @@ def _from_file(path: Path, recipe: PretrainRecipe, tokenizer: Any, seq_len: int)
         remedy = "take quantization_config out of it, or start from another"
         raise InputError("a quantised model cannot be trained", where=str(path), remedy=remedy)
     _refuse_unfitting_type(config.model_type, recipe, str(path))
+    refuse_sizes(recipe, str(path), ("balance",), "a family with --params")
     require_positions(config, seq_len)
     return config
 

@@ -107,7 +107,7 @@ def refuse_other_tokenizer(packed_with: Path, named: Path) -> None:
         TOKENIZER.require(folder)
     ours, theirs = packed_with / "tokenizer.json", named / "tokenizer.json"
     if hash_file(ours) != hash_file(theirs) and token_ids_hash(ours) != token_ids_hash(theirs):
-        remedy = "pack again with this tokenizer: ptft pack INPUT... -t ... (a checkpoint folder holds its own)"
+        remedy = f"pack again with this one: ptft pack INPUT... -t {named} -o DIR"
         raise UsageError("the input was packed with another tokenizer", where=str(named), remedy=remedy)
 
 

@@ -25,8 +25,9 @@ def shape_for(family: Family, ends: Ends, given: Architecture, wanted: int) -> S
         return shaped(family, given, given.layers, given.width)
     thin = [shape for width in _widths(given) if (shape := _maybe(family, given, 1, width))]
     if not thin:
-        remedy = "set architecture.width too, to a multiple of the heads"
-        raise UsageError("no usual width can be divided among these heads", remedy=remedy)
+        what = f"{given.width:,}" if given.width else "no usual width"
+        remedy = "set architecture.width to an even multiple of architecture.heads"
+        raise UsageError(f"{what} cannot be divided among {given.heads} heads", remedy=remedy)
     counted = [pair for shape in thin for pair in _deepened(family, ends, given, shape)]
     near = [pair for pair in counted if abs(pair[0] / wanted - 1) <= TOLERANCE]
     if not near:
