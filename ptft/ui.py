@@ -110,6 +110,8 @@ class Terminal:
 
     def plan(self, stage: str, plan: Plan) -> None:
         self.table(_pairs(f"{stage} would do this; nothing was written", plan.lines))
+        for table in plan.tables:
+            self.table(table)
 
 
 def _pairs(title: str, rows: Any) -> Table:

@@ -73,8 +73,8 @@ def _plain(folder: Path, length: int, rows: int) -> Tokens:
     plain.mkdir(exist_ok=True)
     streams = {}
     for split in ("train", "val"):
-        blocks = packed.blocks(split, length)
-        streams[split] = np.concatenate([blocks[row] for row in range(len(blocks))]).astype(np.uint16)
+        found = packed.sequences(split, length, "concat")
+        streams[split] = np.concatenate([sequence.ids for sequence in found]).astype(np.uint16)
         streams[split].tofile(plain / f"{split}.bin")
     train, val = streams["train"], streams["val"]
     rows = min(rows, len(val) // length)

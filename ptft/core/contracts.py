@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from ptft.core.errors import InputError
 from ptft.core.files import Source, is_unfinished
-from ptft.core.progress import Progress
+from ptft.core.progress import Progress, Table
 from ptft.core.recipes import Recipe
 
 
@@ -110,9 +110,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Plan:
-    """What `--dry-run` says: what would be done, and what it would cost."""
+    """What `--dry-run` says: what would be done, and what it would cost. tables: for people, after the lines."""
 
     lines: tuple[tuple[str, object], ...]
+    tables: tuple[Table, ...] = ()
 
 
 R = TypeVar("R", bound=Recipe, contravariant=True)

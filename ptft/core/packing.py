@@ -23,11 +23,11 @@ from ptft.core.progress import Progress
 from ptft.core.rows import RejectLog, Row, accepted
 from ptft.core.shards import Splits, State
 from ptft.core.tokenising import Encoder, Special, fast_tokenizer, one_thread, special_of
-from ptft.core.tokens import META, Blocks, Packed, Packing, Shard, TokensMeta
+from ptft.core.tokens import META, Packed, Packing, Shard, TokensMeta
 from ptft.core.workers import ordered_map
 
 __all__ = [
-    "JOURNAL", "META", "Blocks", "PackOptions", "Packed", "Shard", "TokensMeta", "fast_tokenizer", "in_validation",
+    "JOURNAL", "META", "PackOptions", "Packed", "Shard", "TokensMeta", "fast_tokenizer", "in_validation",
     "pack_corpus", "packed_once",
 ]  # fmt: skip
 

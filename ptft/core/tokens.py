@@ -142,26 +142,10 @@ class Packed:
         ends = self.ends(split)
         return Documents(sequences.Stream(self.tokens(split), ends), document_lengths(ends))
 
-    def blocks(self, split: str, seq_len: int) -> Blocks:
-        return Blocks(self.sequences(split, seq_len, "concat"))
-
     @cached_property
     def lengths(self) -> dict[str, npt.NDArray[np.int64]]:
         """Tokens of every document (documents,) by split, eos included."""
         return {name: document_lengths(self.ends(name)) for name in self.meta.shards}
-
-
-class Blocks:
-    """The ids alone of a split's sequences: int64 arrays of `seq_len`, one stream cut anywhere."""
-
-    def __init__(self, found: sequences.Sequences) -> None:
-        self._found, self.seq_len = found, found.seq_len
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    def __getitem__(self, index: int) -> npt.NDArray[np.int64]:
-        return self._found[index].ids
 
 
 def document_lengths(ends: Sequence[npt.NDArray[np.uint64]]) -> npt.NDArray[np.int64]:

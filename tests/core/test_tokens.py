@@ -62,12 +62,6 @@ def test_the_packing_is_that_of_the_folder_unless_said(tmp_path):
         packed.sequences("train", 4, "tight")
 
 
-def test_blocks_are_the_ids_of_the_stream(folder):
-    blocks = Packed(folder).blocks("train", 4)
-    assert len(blocks) == 2 and blocks.seq_len == 4
-    assert blocks[1].tolist() == [0, 8, 9, 10] and blocks[1].dtype == np.int64
-
-
 @pytest.mark.parametrize(
     ("cut", "name"), [(2, "train-00000.npy"), (8, "train-00000.ends.npy"), (200, "train-00001.npy")]
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ptft.stages.tokenizer.presets import CHAT_TEMPLATE
+from ptft.stages.tokenizer.chat import CHATML
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog. A model learns from text.",
@@ -37,7 +37,7 @@ def tokenizer(vocab_size: int = 400) -> Any:
         additional_special_tokens=special[2:4],
         clean_up_tokenization_spaces=False,
     )  # fmt: skip
-    wrapped.chat_template = CHAT_TEMPLATE
+    wrapped.chat_template = CHATML.template
     return wrapped
 
 

@@ -136,6 +136,8 @@ def _advice(settings: Settings) -> tuple[str, str]:
             f"{settings.micro_batch} sequences a forward pass",
             f"--set {settings.knobs}micro_batch={half}; {goes_on}",
         )
+    if not settings.knobs:
+        return "one example a forward pass", "cut rows shorter (--seq-len), or take --method lora or a smaller base"
     if not settings.checkpointing:
         return "one sequence a forward pass", f"--set {settings.knobs}checkpointing=true; {goes_on}"
     if not settings.chunked:

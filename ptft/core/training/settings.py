@@ -17,7 +17,8 @@ class Settings:
 
     spike: nats above the best mean loss of `GUARDED` steps that count as divergence (0: no guard); uniform: the loss of a model
     that knows nothing, which counts as the best until there is a better one. balance: weight of a
-    mixture of experts' load-balancing loss. patience: validations without a better one before it stops (0: never).
+    mixture of experts' load-balancing loss. patience: validations without a better one before it stops (0: never). knobs: where in
+    the recipe those of speed and memory are, for the remedy of a run that needs too much ("": it has micro_batch alone).
     """
 
     steps: int

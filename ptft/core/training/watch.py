@@ -149,7 +149,7 @@ class Watcher(transformers.TrainerCallback):
         return self.speed * self.watching.flops / self.watching.peak
 
 
-PARTS = ("balance", "pair_loss", "pair_accuracy", "expert_use_min", "expert_use_max")
+PARTS = ("balance", "pair_loss", "expert_use_min", "expert_use_max")
 
 
 def best_step(looks: Sequence[Mapping[str, Any]]) -> int | None:

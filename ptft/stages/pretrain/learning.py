@@ -126,6 +126,8 @@ def _announce(
     active = "" if sizes.active == sizes.parameters else f" ({sizes.active:,} active)"
     what = f"{model.config.model_type}, {sizes.parameters:,} parameters{active}"
     progress.note(f"{what}; {budget.steps:,} steps, {budget.tokens:,} tokens, {budget.passes:.2g} passes")
+    if recipe.hardware.parallel == "fsdp" and world_size() == 1:
+        progress.warn("hardware.parallel=fsdp does nothing in one process: name more with --nproc")
     if recipe.batch_tokens < seq_len:
         progress.warn(
             f"a step takes one sequence at least: {seq_len:,} tokens, not --batch-tokens {recipe.batch_tokens:,}"

@@ -18,6 +18,7 @@ from ptft.stages.pretrain.architectures import config_for, config_from, new_mode
 from ptft.stages.pretrain.budget import PASSES_WORTH_IT, Budget, budget_of, labelled_share
 from ptft.stages.pretrain.measured import seconds_to_train
 from ptft.stages.pretrain.recipe import PretrainRecipe
+from ptft.stages.pretrain.refusals import refuse_undoable
 
 UTILISATION = 0.4  # of the peak, where no step was timed (llm-foundry: 0.42 to 0.45 on A100 and H100)
 USABLE = 0.92  # of a GPU's memory; the rest goes to CUDA's context and to fragments
@@ -41,6 +42,7 @@ class _Work:
 
 
 def plan(recipe: PretrainRecipe, inputs: Inputs, progress: Progress) -> Plan:
+    refuse_undoable(recipe)
     work = _work(recipe, inputs)
     load = load_of(recipe, work.budget, work.seq_len, progress)
     memory = memory_of(work.config, work.sizes, load)
@@ -56,8 +58,7 @@ def plan(recipe: PretrainRecipe, inputs: Inputs, progress: Progress) -> Plan:
     if work.sizes.parameters < GPU_FILLING:
         title += "; a model this small reaches less"
     columns = ("GPU", "memory", "precision", "sequences a pass", "needed", "time")
-    progress.table(table_of(title, columns, rows))
-    return Plan(lines)
+    return Plan(lines, (table_of(title, columns, rows),))
 
 
 # ---------------------------------------------------------------- what is to be done
@@ -115,12 +116,16 @@ def load_of(recipe: PretrainRecipe, budget: Budget, seq_len: int, progress: Prog
 
 def _model_lines(work: _Work) -> tuple[tuple[str, object], ...]:
     text = work.config.get_text_config()
-    heads = f"{text.num_attention_heads} heads"
-    size = f"{text.model_type}, {text.num_hidden_layers} layers, {text.hidden_size} wide, {heads}"
+    layers, heads = _counted(text.num_hidden_layers, "layer"), _counted(text.num_attention_heads, "head")
+    size = f"{text.model_type}, {layers}, {text.hidden_size} wide, {heads}"
     lines: list[tuple[str, object]] = [("model", size), ("parameters", work.sizes.parameters)]
     if work.sizes.active < work.sizes.parameters:
         lines.append(("active parameters", work.sizes.active))
     return (*lines, ("learning rate", work.lr))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _token_lines(work: _Work) -> tuple[tuple[str, object], ...]:

@@ -128,8 +128,19 @@ class PretrainRecipe(Recipe):
             found.append("model: a checkpoint brings its own; leave out --model or --from")
         if self.from_checkpoint and replace(self.architecture, balance=0.0) != replace(Architecture(), balance=0.0):
             found.append("architecture: a checkpoint brings its own sizes; leave them out, or --from")
-        if self.params != PARAMS and (self.from_checkpoint or self.model.endswith(".json")):
-            found.append("params: a checkpoint or config.json has its own sizes; leave out --params")
+        if self.from_checkpoint and self.params != PARAMS:
+            found.append("params: a checkpoint brings its own sizes; leave out --params")
+        return found + self._idle()
+
+    def _idle(self) -> list[str]:
+        """Knobs that were turned and would do nothing."""
+        found = []
+        if self.is_causal and self.masking != Masking():
+            found.append("masking: a causal model hides nothing; leave it out, or take --objective masked")
+        if not self.is_causal and self.prompts:
+            found.append("prompts: a masked model continues no text; leave them out")
+        if "+" in self.objective and (self.isolate or self.packing != "auto"):
+            found.append(f"isolate, packing: {self.objective} makes its own sequences of two passages; leave them out")
         return found
 
 

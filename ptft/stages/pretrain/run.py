@@ -9,11 +9,12 @@ from ptft.core import models
 from ptft.core.contracts import Inputs, Output, Result
 from ptft.core.errors import UsageError
 from ptft.core.packing import Packed, PackOptions, packed_once
-from ptft.core.progress import Progress, Silent
+from ptft.core.progress import Progress
 from ptft.core.rows import keep_rejected
 from ptft.stages.pretrain.architectures import refuse_other_tokenizer
 from ptft.stages.pretrain.plan import plan
 from ptft.stages.pretrain.recipe import PretrainRecipe
+from ptft.stages.pretrain.refusals import refuse_undoable
 
 if TYPE_CHECKING:
     from ptft.stages.pretrain.learning import Job
@@ -35,7 +36,7 @@ def run(recipe: PretrainRecipe, inputs: Inputs, out: Output, progress: Progress)
     from ptft.core.training import processes
     from ptft.stages.pretrain.learning import Job, beside, learn
 
-    _refuse_undoable(recipe)
+    refuse_undoable(recipe)
     packed, counts = _packed(recipe, inputs, out, progress)
     job = Job(recipe, packed.folder, inputs.folders.get("from_checkpoint"), out)
     with processes.spread(beside, job, recipe.nproc):
@@ -43,15 +44,6 @@ def run(recipe: PretrainRecipe, inputs: Inputs, out: Output, progress: Progress)
     _save(job, learnt.trained.model, packed)
     counts |= {"parameters": learnt.parameters, "steps": learnt.trained.last_step, "tokens_trained": learnt.tokens}
     return Result(counts, {**_last(learnt.trained.history), **learnt.figures})
-
-
-def _refuse_undoable(recipe: PretrainRecipe) -> None:
-    """What this device cannot do, before hours of packing."""
-    from ptft.core.training.precision import precision_of, refuse_without_liger
-
-    precision_of(recipe.precision, Silent())
-    if recipe.hardware.liger:
-        refuse_without_liger()
 
 
 def _last(history: Sequence[dict[str, float]]) -> dict[str, Any]:

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ptft.stages.tokenizer.chat import CHATML
-
-CHAT_TEMPLATE = CHATML.template
 Preset = Literal["bilingual", "gpt2", "cl100k", "qwen"]
 SPECIAL = {
     "eos_token": "<|endoftext|>",

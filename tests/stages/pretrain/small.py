@@ -16,7 +16,7 @@ from ptft.stages.tokenizer.recipe import TokenizerRecipe
 from ptft.stages.tokenizer.run import run as make_tokenizer
 
 RECIPE = PretrainRecipe(
-    tokens=4096, batch_tokens=512, seq_len=32, lr=5e-3, architecture=Architecture(layers=1, width=32, experts=4),
+    tokens=4096, batch_tokens=512, seq_len=32, lr=5e-3, architecture=Architecture(layers=1, width=32),
     save_every=3, eval_every=4, val=0.1, keep="last",
 )  # fmt: skip
 

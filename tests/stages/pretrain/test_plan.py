@@ -55,14 +55,14 @@ def test_tokens_come_in_whole_steps():
 
 
 def test_the_plan_says_what_it_costs(inputs):
-    progress = Silent()
-    lines = lines_of(RECIPE, inputs, progress)
+    made = plan(RECIPE, inputs, Silent())
+    lines = dict(made.lines)
     assert lines["model"] == "llama, 2 layers, 64 wide, 2 heads"
     assert lines["tokens to train on"] == 8192 and lines["steps"] == 16 and lines["tokens a step"] == 512
     assert lines["corpus tokens are"] == "estimated from a sample"
     memory = [name for name in lines if name.startswith("  ")]
     assert [name.split()[0] for name in memory] == ["weights", "gradients", "optimizer", "activations", "logits"]
-    assert progress.tables[0].columns[0] == "GPU" and len(progress.tables[0].rows) == len(hardware.GPUS)
+    assert made.tables[0].columns[0] == "GPU" and len(made.tables[0].rows) == len(hardware.GPUS)
     assert "active parameters" not in lines
 
 
@@ -138,9 +138,7 @@ def test_a_corpus_needs_a_tokenizer(inputs):
 
 
 def rows_by_gpu(recipe, inputs):
-    progress = Silent()
-    plan(recipe, inputs, progress)
-    return {row[0]: row for row in progress.tables[0].rows}
+    return {row[0]: row for row in plan(recipe, inputs, Silent()).tables[0].rows}
 
 
 def test_what_does_not_fit_is_said(inputs):

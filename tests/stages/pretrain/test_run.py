@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import pytest
 import tiny
+import torch
 from small import RECIPE, history, inputs_in
 
 from ptft.core.contracts import Inputs
 from ptft.core.errors import Diverged, InputError, UsageError
 from ptft.core.files import expand
 from ptft.core.progress import Silent
-from ptft.stages.pretrain.recipe import Architecture, Masking, PretrainRecipe
-from ptft.stages.pretrain.run import run
+from ptft.stages.pretrain.recipe import Architecture, Hardware, Masking, PretrainRecipe
+from ptft.stages.pretrain.run import plan, run
 
 CASES = [
     ("causal", "llama"), ("causal", "gpt2"), ("causal", "qwen3"), ("causal", "mixtral"), ("causal", "qwen3-moe"),
@@ -31,8 +32,11 @@ def inputs(tmp_path_factory):
 def test_it_learns_and_loads_without_ptft(inputs, output_of, tmp_path, objective, family):
     import transformers
 
-    out = output_of(tmp_path)
-    result = run(replace(RECIPE, objective=objective, model=family, tokens=16_384), inputs, out, Silent())
+    out, sizes = output_of(tmp_path), RECIPE.architecture
+    if family in ("mixtral", "qwen3-moe"):
+        sizes = replace(sizes, experts=4)
+    recipe = replace(RECIPE, objective=objective, model=family, architecture=sizes, tokens=16_384)
+    result = run(recipe, inputs, out, Silent())
     losses = [entry["loss"] for entry in history(out.new) if "loss" in entry]
     assert sum(losses[-5:]) / 5 < sum(losses[:3]) / 3 - 0.5
     assert ("bits_per_byte" in result.metrics) == (objective == "causal")
@@ -117,9 +121,57 @@ def test_sizes_that_would_be_ignored_are_refused(inputs, output_of, tmp_path):
     with pytest.raises(UsageError, match=r"architecture\.layers, architecture\.dropout"):
         run(recipe, inputs, output_of(tmp_path / "a"), Silent())
     with pytest.raises(UsageError, match=r"mixtral-small has its own .*architecture\.experts"):
-        run(replace(RECIPE, model="mixtral-small"), inputs, output_of(tmp_path / "b"), Silent())
+        recipe = replace(RECIPE, model="mixtral-small", architecture=replace(RECIPE.architecture, experts=4))
+        run(recipe, inputs, output_of(tmp_path / "b"), Silent())
+    with pytest.raises(UsageError, match="gpt2-124m has its own params"):
+        run(
+            replace(RECIPE, model="gpt2-124m", architecture=Architecture(), params=5),
+            inputs,
+            output_of(tmp_path / "c"),
+            Silent(),
+        )
+    with pytest.raises(UsageError, match=r"llama has no experts: architecture\.experts"):
+        run(replace(RECIPE, architecture=Architecture(experts=4)), inputs, output_of(tmp_path / "d"), Silent())
     assert any("architecture" in text for text in replace(RECIPE, from_checkpoint="x").problems())
-    assert any("params" in text for text in PretrainRecipe(from_checkpoint="x", params=5_000_000).problems())
+
+
+@pytest.mark.parametrize(
+    "idle",
+    [
+        {"masking": Masking(rate=0.3)},
+        {"objective": "masked", "prompts": ("The",)},
+        {"objective": "masked+nsp", "isolate": True},
+        {"objective": "masked+sop", "packing": "best-fit"},
+        {"from_checkpoint": "x", "params": 5_000_000},
+    ],
+    ids=str,
+)
+def test_a_knob_that_would_do_nothing_is_refused(idle):
+    assert len(PretrainRecipe(**idle).problems()) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what a CPU does")
+def test_what_this_device_cannot_do_is_refused_before_anything_is_packed(inputs, output_of, tmp_path):
+    for attention in ("flash_attention_2", "flex_attention"):
+        recipe, out = replace(RECIPE, hardware=Hardware(attention=attention)), output_of(tmp_path / attention)
+        with pytest.raises(UsageError, match=attention):
+            run(recipe, inputs, out, Silent())
+        with pytest.raises(UsageError, match=attention):
+            plan(recipe, inputs, Silent())
+        assert not list(out.state.iterdir())
+
+
+def test_no_compiler_is_said(monkeypatch, inputs, output_of, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("ptft.stages.pretrain.refusals.shutil.which", lambda name: None)
+    with pytest.raises(UsageError, match="needs a C\\+\\+ compiler"):
+        run(replace(RECIPE, hardware=Hardware(compile=True)), inputs, output_of(tmp_path), Silent())
+
+
+def test_sharding_in_one_process_is_said(inputs, output_of, tmp_path):
+    progress = Silent()
+    run(replace(RECIPE, tokens=512, hardware=Hardware(parallel="fsdp")), inputs, output_of(tmp_path), progress)
+    assert any("does nothing in one process" in text for text in progress.warnings)
 
 
 def test_a_model_is_no_corpus(inputs, output_of, tmp_path):

@@ -15,9 +15,10 @@ from ptft.stages.pretrain.architectures.checkpoint import require_positions
 from ptft.stages.pretrain.architectures.dial import shape_for
 from ptft.stages.pretrain.architectures.families import FAMILIES, Details, Ends, Family
 from ptft.stages.pretrain.architectures.presets import PRESETS, Preset
-from ptft.stages.pretrain.recipe import Architecture, PretrainRecipe
+from ptft.stages.pretrain.recipe import PARAMS, Architecture, PretrainRecipe
 
 ADDED_TO_RESIDUAL = ("o_proj", "down_proj")  # the names of Llama, Qwen, Mixtral and most others
+EXPERT_KNOBS = ("experts", "experts_per_token", "balance")
 AUTO = {"causal": "llama", "masked": "bert"}
 SPECIAL, WRAPS = ("bos", "eos", "pad"), ("cls", "sep")
 # of a published file: what the tokenizer decides, and in which precision it was saved (training holds float32)
@@ -115,6 +116,13 @@ def _refuse_unfitting(name: str, family: Family, recipe: PretrainRecipe) -> None
         )
     if not recipe.is_causal:
         require_pairs(family.model_type, recipe)
+    usual, given = Architecture(), recipe.architecture
+    idle = [knob for knob in EXPERT_KNOBS if getattr(given, knob) != getattr(usual, knob)]
+    if idle and not family.experts:
+        named = ", ".join(f"architecture.{knob}" for knob in idle)
+        raise UsageError(
+            f"{family.model_type} has no experts: {named}", remedy="leave it out, or choose --model mixtral"
+        )
     if family.model_type == "bert" and not recipe.architecture.tie_embeddings:
         # transformers would leave a bias over that nothing uses
         raise UsageError(
@@ -134,9 +142,11 @@ def _preset(name: str, preset: Preset, family: Family, recipe: PretrainRecipe, t
 
 
 def refuse_sizes(recipe: PretrainRecipe, what: str, free: tuple[str, ...], instead: str) -> None:
-    """Raise `UsageError` for knobs of the architecture that `what` decides itself, but for those in `free`."""
+    """Raise `UsageError` for `params` and knobs of the architecture that `what` decides itself, but for those in `free`."""
     given, usual = asdict(recipe.architecture), asdict(Architecture())
     named = [f"architecture.{name}" for name in given if given[name] != usual[name] and name not in free]
+    if recipe.params != PARAMS:
+        named.append("params")
     if named:
         raise UsageError(f"{what} has its own {', '.join(named)}", remedy=f"leave them out, or choose {instead}")
 
