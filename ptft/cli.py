@@ -26,14 +26,14 @@ from ptft.core.errors import Interrupted, PtftError, UsageError, from_os_error
 from ptft.stages.clean.recipe import STAGE as CLEAN
 from ptft.stages.eval.recipe import STAGE as EVAL
 from ptft.stages.export.recipe import STAGE as EXPORT
-from ptft.stages.finetune.recipe import DOMAIN, INSTRUCTION, TASK
+from ptft.stages.finetune.recipe import DOMAIN, INSTRUCTION, MERGE, TASK
 from ptft.stages.generate.recipe import STAGE as GENERATE
 from ptft.stages.pack.recipe import STAGE as PACK
 from ptft.stages.pretrain.recipe import STAGE as PRETRAIN
 from ptft.stages.split.recipe import STAGE as SPLIT
 from ptft.stages.tokenizer.recipe import STAGE as TOKENIZER
 
-STAGES = (CLEAN, SPLIT, TOKENIZER, PACK, PRETRAIN, DOMAIN, INSTRUCTION, TASK, EVAL, EXPORT)
+STAGES = (CLEAN, SPLIT, TOKENIZER, PACK, PRETRAIN, DOMAIN, INSTRUCTION, TASK, MERGE, EVAL, EXPORT)
 ClickError: type[Exception] = typer.BadParameter.__mro__[
     2
 ]  # click's base error, also where typer carries its own click

@@ -17,7 +17,10 @@ from ptft.core.errors import InputError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-Kind = Literal["classifier", "causal", "masked"]
+# causal and masked language models, encoder-decoders; classifiers (of one label, of several, and of a number), taggers of tokens,
+# finders of an answer's span
+Kind = Literal["causal", "masked", "seq2seq", "classifier", "tagger", "span"]
+HEADED = ("classifier", "tagger", "span")  # kinds with a head trained for one task
 MASKED_FAMILIES = (
     "bert",
     "distilbert",
@@ -30,13 +33,13 @@ MASKED_FAMILIES = (
     "albert",
 )
 DEFAULT_SEQ_LEN = 512
-HEADS = ("score", "classifier", "pooler", "pre_classifier", "head")  # parts that a new task trains from nothing
+ONE_LABEL, MANY_LABELS, NUMBER = "single_label_classification", "multi_label_classification", "regression"
 HEAD_BASE = "base"  # inside a LoRA classifier's folder: the base with its (untrained) head and label names
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to use. labels: of a classifier, by id. seq_len: the most tokens it takes."""
+    """A model ready to use. labels: of a classifier or tagger, by id. seq_len: the most tokens it takes."""
 
     model: Any
     tokenizer: Any
@@ -44,6 +47,11 @@ class Loaded:
     labels: tuple[str, ...]
     seq_len: int
     folder: Path
+
+    @property
+    def problem(self) -> str:
+        """What a classifier's head answers, in transformers' words; a checkpoint that does not say chooses one label."""
+        return str(getattr(self.model.config, "problem_type", None) or ONE_LABEL)
 
 
 def load(folder: Path, *, dtype: str = "auto") -> Loaded:
@@ -56,11 +64,17 @@ def load(folder: Path, *, dtype: str = "auto") -> Loaded:
         if (folder / "adapter_config.json").is_file():
             model, kind = _load_adapter(folder, dtype)
         else:
-            model, kind = _load_plain(folder, dtype)
+            model, kind = load_plain(folder, dtype)
         tokenizer = load_tokenizer(folder)
     model = model.eval().to(device())
-    labels = tuple(model.config.id2label[i] for i in range(model.config.num_labels)) if kind == "classifier" else ()
-    return Loaded(model, tokenizer, kind, labels, seq_len_of(model.config), folder)
+    return Loaded(model, tokenizer, kind, labels_of(model.config, kind), seq_len_of(model.config), folder)
+
+
+def labels_of(config: Any, kind: Kind) -> tuple[str, ...]:
+    """Label names by id."""
+    if kind not in ("classifier", "tagger"):
+        return ()
+    return tuple(config.id2label[index] for index in range(config.num_labels))
 
 
 def device() -> Any:
@@ -94,18 +108,28 @@ def readable(folder: Path) -> Iterator[None]:
         raise InputError(what, where=str(folder), remedy=remedy) from error
 
 
-def _load_plain(folder: Path, dtype: str) -> tuple[Any, Kind]:
-    import transformers
-
+def load_plain(folder: Path, dtype: str, **more: Any) -> tuple[Any, Kind]:
+    """A checkpoint that is no adapter, and what it does. more: for `from_pretrained`, e.g. quantization_config."""
     kind = kind_of(load_config(folder))
-    auto = {
-        "classifier": transformers.AutoModelForSequenceClassification,
-        "masked": transformers.AutoModelForMaskedLM,
-        "causal": transformers.AutoModelForCausalLM,
-    }[kind]
-    model, info = auto.from_pretrained(folder, dtype=dtype, trust_remote_code=False, output_loading_info=True)
+    model, info = auto_class(kind).from_pretrained(
+        folder, dtype=dtype, trust_remote_code=False, output_loading_info=True, **more
+    )
     refuse_missing(folder, info)
     return model, kind
+
+
+def auto_class(kind: Kind) -> Any:
+    """transformers' class that loads a model of this kind."""
+    import transformers
+
+    return {
+        "causal": transformers.AutoModelForCausalLM,
+        "masked": transformers.AutoModelForMaskedLM,
+        "seq2seq": transformers.AutoModelForSeq2SeqLM,
+        "classifier": transformers.AutoModelForSequenceClassification,
+        "tagger": transformers.AutoModelForTokenClassification,
+        "span": transformers.AutoModelForQuestionAnswering,
+    }[kind]
 
 
 def refuse_missing(folder: Path, info: dict[str, Any], but: tuple[str, ...] = ()) -> None:
@@ -142,7 +166,7 @@ def _load_adapter(folder: Path, dtype: str) -> tuple[Any, Kind]:
     from peft import PeftModel
 
     base = adapter_base(folder)
-    model, kind = _load_plain(base, dtype)
+    model, kind = load_plain(base, dtype)
     return PeftModel.from_pretrained(model, folder), kind
 
 
@@ -160,11 +184,19 @@ def adapter_base(folder: Path) -> Path:
     return base
 
 
+_SAVED_BY: dict[str, Kind] = {
+    "SequenceClassification": "classifier", "TokenClassification": "tagger", "QuestionAnswering": "span",
+}  # fmt: skip
+
+
 def kind_of(config: Any) -> Kind:
     """What a configuration's saved model does, by the class that saved it."""
     saved_by = " ".join(config.architectures or ())
-    if "SequenceClassification" in saved_by:
-        return "classifier"
+    for part, kind in _SAVED_BY.items():
+        if part in saved_by:
+            return kind
+    if config.is_encoder_decoder:
+        return "seq2seq"
     if "MaskedLM" in saved_by or (config.model_type in MASKED_FAMILIES and "Causal" not in saved_by):
         return "masked"
     return "causal"
@@ -210,53 +242,6 @@ def is_byte_level(tokenizer: Any) -> bool:
 
 def _decoded(tokenizer: Any, token: str) -> str:
     return str(tokenizer.convert_tokens_to_string([token])).removeprefix("##")
-
-
-# ---------------------------------------------------------------- heads
-
-
-def with_head(folder: Path, labels: tuple[str, ...], *, pooling: str, scratch: bool, dtype: str = "auto") -> Any:
-    """A classifier over the checkpoint in `folder`; scratch: the same network with no learnt weights.
-
-    pooling (causal bases only): "mean" uses `MeanPooledForSequenceClassification`, "last" the family's own class.
-    """
-    import transformers
-
-    names: dict[str, Any] = {
-        "num_labels": len(labels),
-        "id2label": dict(enumerate(labels)),
-        "label2id": {label: index for index, label in enumerate(labels)},
-    }
-    config = load_config(folder)
-    if kind_of(config) == "causal" and pooling == "mean":
-        return _mean_pooled(folder, config, names, scratch)
-    pad = load_tokenizer(folder).pad_token_id
-    auto = transformers.AutoModelForSequenceClassification
-    if scratch:
-        for key, value in {**names, "pad_token_id": pad}.items():
-            setattr(config, key, value)
-        return auto.from_config(config)
-    model, info = auto.from_pretrained(
-        folder, dtype=dtype, ignore_mismatched_sizes=True, pad_token_id=pad, trust_remote_code=False,
-        output_loading_info=True, **names,
-    )  # fmt: skip
-    refuse_missing(folder, info, but=HEADS)
-    return model
-
-
-def _mean_pooled(folder: Path, config: Any, names: dict[str, Any], scratch: bool) -> Any:
-    import transformers
-
-    from ptft.core.modeling_mean_pooled import MeanPooledConfig, MeanPooledForSequenceClassification
-
-    own = MeanPooledConfig(backbone=config, pad_token_id=config.pad_token_id, **names)
-    model = MeanPooledForSequenceClassification(own)
-    if not scratch:
-        model.model, info = transformers.AutoModel.from_pretrained(
-            folder, dtype="float32", trust_remote_code=False, output_loading_info=True
-        )
-        refuse_missing(folder, info)
-    return model
 
 
 # ---------------------------------------------------------------- saving, merging

@@ -88,11 +88,11 @@ def llama_classifier(folder: Path, scale: float = 3.0, pad: int | None = 1) -> P
 def mean_pooled(folder: Path, scale: float = 3.0) -> Path:
     import torch
 
-    from ptft.core.models import with_head
+    from ptft.core.heads import Head, with_head
 
     torch.manual_seed(1)
     base = causal(folder.with_name(folder.name + "-base"), scale)
-    return _saved(with_head(base, LABELS, pooling="mean", scratch=False), folder, 1.0)
+    return _saved(with_head(base, Head("classifier", LABELS)), folder, 1.0)
 
 
 def masked(folder: Path) -> Path:

@@ -8,9 +8,13 @@ from collections.abc import Iterable, Sequence
 LABELS = ("accuracy", "f1", "precision", "recall")
 TEXTS = ("bleu", "chrf", "rouge1", "rouge2", "rougeL", "rougeLsum")
 LIKELIHOODS = ("perplexity", "bits_per_byte")
-ALL = (*LABELS, *TEXTS, *LIKELIHOODS)
+MANY_LABELS = ("f1", "f1_micro", "subset_accuracy")  # of rows with several labels
+NUMBERS = ("pearson", "spearman", "mse", "mae")
+ENTITIES = ("entity_f1", "entity_precision", "entity_recall", "token_accuracy")
+SPANS = ("exact_match", "token_f1")
+ALL = tuple(dict.fromkeys((*LABELS, *TEXTS, *LIKELIHOODS, *MANY_LABELS, *NUMBERS, *ENTITIES, *SPANS)))
 GROUPS = {"rouge": ("rouge1", "rouge2", "rougeL", "rougeLsum")}
-LOWER_IS_BETTER = LIKELIHOODS
+LOWER_IS_BETTER = (*LIKELIHOODS, "mse", "mae")
 
 
 def expand(asked: Iterable[str]) -> tuple[str, ...]:

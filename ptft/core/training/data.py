@@ -55,24 +55,42 @@ class TokenSequences(Protocol):
 class Batches(torch.utils.data.Dataset):
     """A finite source seen as the whole run's stream: epoch after epoch, each in its own seeded order.
 
-    A source that draws at random has `at(index, when)`: `when`, the place in the stream, is all its draws may depend on.
+    A source that draws at random has `at(index, when)`: `when`, the place in the stream, is all its draws may depend on. Of a
+    source with `lengths` (rows of unequal length) the `batch` rows of an optimizer step come longest first: what is learnt is
+    the same, and the passes they are divided into hold less padding.
     """
 
-    def __init__(self, source: Source, total: int, seed: int) -> None:
-        self.source, self.total, self.seed = source, total, seed
+    def __init__(self, source: Source, total: int, seed: int, batch: int = 1) -> None:
+        self.source, self.total, self.seed, self.batch = source, total, seed, batch
         self._at = getattr(source, "at", None)
-        self._epoch = -1
+        self._lengths = getattr(source, "lengths", None)
+        self._epoch = self._step = -1
         self._order: Any = None
+        self._rows: list[int] = []
 
     def __len__(self) -> int:
         return self.total
 
     def __getitem__(self, index: int) -> Example:
+        if self._lengths is not None:
+            return self.source[self._row(index)]
+        chosen = self._chosen(index)
+        return self._at(chosen, index) if self._at is not None else self.source[chosen]
+
+    def _chosen(self, index: int) -> int:
         epoch, position = divmod(index, len(self.source))
         if epoch != self._epoch:
             self._order, self._epoch = np.random.default_rng((self.seed, epoch)).permutation(len(self.source)), epoch
-        chosen = int(self._order[position])
-        return self._at(chosen, index) if self._at is not None else self.source[chosen]
+        return int(self._order[position])
+
+    def _row(self, index: int) -> int:
+        """The row at a place of its step, longest first; of equals, the earlier one in the stream."""
+        step, place = divmod(index, self.batch)
+        lengths: Any = self._lengths
+        if step != self._step:
+            rows = [self._chosen(step * self.batch + number) for number in range(self.batch)]
+            self._rows, self._step = sorted(rows, key=lambda row: -lengths[row]), step
+        return self._rows[place]
 
 
 class CausalSequences:
@@ -139,40 +157,6 @@ def masked(tokens: Ids, total: int, masking: Masking, rng: np.random.Generator) 
         rest = (0, total - len(tokens))
         seen, labels = np.pad(seen, rest, constant_values=masking.pad_id), np.pad(labels, rest, constant_values=IGNORED)
     return {"input_ids": torch.from_numpy(seen), "labels": torch.from_numpy(labels)}
-
-
-class LabelledRows:
-    """Tokenised rows with their labels: a class id each, or one label a token."""
-
-    def __init__(self, ids: Sequence[Sequence[int]], labels: Sequence[Any]) -> None:
-        self.ids, self.labels = ids, labels
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> Example:
-        return {"input_ids": torch.tensor(self.ids[index]), "labels": torch.tensor(self.labels[index])}
-
-
-def pad_batch(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, torch.Tensor]:
-    """Examples of unequal length as one right-padded batch: input_ids, attention_mask, labels.
-
-    Padding is told by length, never by id, so an end-of-text token that doubles as padding is still learnt (trl#1623).
-    """
-    longest = max(len(example["input_ids"]) for example in examples)
-    ids = torch.full((len(examples), longest), pad_id, dtype=torch.int64)
-    mask = torch.zeros((len(examples), longest), dtype=torch.int64)
-    by_token = examples[0]["labels"].dim() > 0
-    labels = torch.full((len(examples), longest) if by_token else (len(examples),), IGNORED, dtype=torch.int64)
-    for row, example in enumerate(examples):
-        length = len(example["input_ids"])
-        ids[row, :length] = example["input_ids"]
-        mask[row, :length] = 1
-        if by_token:
-            labels[row, :length] = example["labels"]
-        else:
-            labels[row] = example["labels"]
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
 def collate(examples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
@@ -16,6 +16,7 @@ from ptft.core.progress import Progress
 from ptft.core.training import checkpoints, sharding
 from ptft.core.training.data import Batches, Example, Source
 from ptft.core.training.heads import with_loss
+from ptft.core.training.objectives import Objective
 from ptft.core.training.optimizers import optimizer_of
 from ptft.core.training.precision import to_fp8, use_liger
 from ptft.core.training.processes import barrier, rank, summed, world_size
@@ -23,7 +24,6 @@ from ptft.core.training.settings import Settings, Trained
 from ptft.core.training.watch import BEST, Watcher, Watching, best_step, peak_memory
 
 Collate = Callable[[Sequence[Example]], dict[str, torch.Tensor]]
-Loss = Literal["tokens", "class"]
 
 
 def micro_batch_of(batch: int, wanted: int, length: int, processes: int = 1) -> int:
@@ -43,7 +43,7 @@ def train(
     source: Source,
     settings: Settings,
     *,
-    loss: Loss,
+    objective: Objective,
     collate: Collate,
     out: Output,
     progress: Progress,
@@ -52,7 +52,7 @@ def train(
 ) -> Trained:
     """Train `model`; go on from the newest checkpoint in `out.final` if there is one.
 
-    loss: "tokens" where the labels are tokens, "class" where they are an example's class. In a group of processes (see
+    In a group of processes (see
     `processes`) every one calls this with equal arguments. tokenizer: saved beside each checkpoint.
     Raises `Diverged` where the loss is not a number or jumps, `RunError` where memory does not suffice.
     """
@@ -61,11 +61,11 @@ def train(
     barrier()  # nobody looks for checkpoints once the first is being written
     _prepare(model, settings, checkpoint)
     with contextlib.ExitStack() as stack:
-        if loss == "tokens":
+        if objective.name == "tokens":
             stack.enter_context(with_loss(model, chunked=settings.chunked))
         bar = stack.enter_context(progress.step("training", settings.steps, "steps"))
         stack.enter_context(_memory_explained(settings))
-        trainer = _Trainer(settings, out, loss, collate, model, source, tokenizer)
+        trainer = _Trainer(settings, out, objective, collate, model, source, tokenizer)
         watcher = Watcher(settings, watching or Watching(), bar, out, trainer.save_best)
         trainer.add_callback(watcher)
         if rank():
@@ -105,7 +105,7 @@ def _result(model: Any, settings: Settings, watcher: Watcher, trainer: _Trainer,
         model.activation_checkpointing_disable()
     if settings.compile:
         model._compiled_call_impl = None  # what `compile` set
-    best = best_step(watcher.looks)
+    best = best_step(watcher.looks, settings)
     if settings.keep == "best" and best not in (None, trainer.state.global_step) and rank() == 0:
         checkpoints.load_weights(model, out.state / f"{BEST}-{best}")
     barrier()
@@ -157,15 +157,22 @@ class _Trainer(transformers.Trainer):
     """The loss, the optimizer, the schedule and the checkpoints are ours; the loop is transformers'."""
 
     def __init__(
-        self, settings: Settings, out: Output, loss: Loss, collate: Collate, model: Any, source: Source, tokenizer: Any
+        self,
+        settings: Settings,
+        out: Output,
+        objective: Objective,
+        collate: Collate,
+        model: Any,
+        source: Source,
+        tokenizer: Any,
     ) -> None:
-        self.settings, self.out, self.tokenizer = settings, out, tokenizer
+        self.settings, self.out, self.objective, self.tokenizer = settings, out, objective, tokenizer
         self._sharded = False
         self._parts: dict[str, Any] = {}
         self.optimizer: Any = None
         self.lr_scheduler: Any = None
-        self._losses = {"tokens": self._token_loss, "class": self._class_loss}[loss]
-        data = Batches(source, settings.steps * settings.batch, settings.seed)
+        self._losses = self._token_loss if objective.name == "tokens" else self._head_loss
+        data = Batches(source, settings.steps * settings.batch, settings.seed, settings.batch)
         arguments = _arguments(settings, out.state / "saving")
         self._placed = sharding.is_sharded(model)
         # `compute_loss_func` makes the Trainer count the labels of the whole optimizer step
@@ -219,10 +226,9 @@ class _Trainer(transformers.Trainer):
             loss = loss + self.settings.balance * balance
         return loss
 
-    def _class_loss(self, model: Any, inputs: Any, labels: Any) -> torch.Tensor:
+    def _head_loss(self, model: Any, inputs: Any, labels: Any) -> torch.Tensor:
         targets = inputs.pop("labels")
-        summed_loss = torch.nn.functional.cross_entropy(model(**inputs).logits.float(), targets, reduction="sum")
-        loss = summed_loss / labels * world_size()
+        loss = self.objective.summed(model(**inputs), targets) / labels * world_size()
         self._note("loss", loss)
         return loss
 

@@ -106,7 +106,7 @@ class Watcher(transformers.TrainerCallback):
     @property
     def has_stopped(self) -> bool:
         """Whether too many validations brought nothing better."""
-        return bool(self.settings.patience) and looks_since_best(self.looks) >= self.settings.patience
+        return bool(self.settings.patience) and looks_since_best(self.looks, self.settings) >= self.settings.patience
 
     def _looks(self, at: int) -> bool:
         return at % self.settings.eval_every == 0 or at == self.settings.steps
@@ -121,7 +121,7 @@ class Watcher(transformers.TrainerCallback):
         self.guard.refuse_not_finite(at, "validation loss", found["val_loss"])
         self.looks.append({"step": at, **found})
         self.metrics.add(self.looks[-1])
-        if self.settings.keep == "best" and best_step(self.looks) == at:
+        if self.settings.keep == "best" and best_step(self.looks, self.settings) == at:
             self.save_best()
         control.should_training_stop = control.should_training_stop or self.has_stopped
 
@@ -152,13 +152,14 @@ class Watcher(transformers.TrainerCallback):
 PARTS = ("balance", "pair_loss", "expert_use_min", "expert_use_max")
 
 
-def best_step(looks: Sequence[Mapping[str, Any]]) -> int | None:
-    """The step of the lowest validation loss, the first of equals."""
-    return min(looks, key=lambda look: look["val_loss"])["step"] if looks else None
+def best_step(looks: Sequence[Mapping[str, Any]], settings: Settings) -> int | None:
+    """The step of the best validation, by `settings.judge`; the first of equals."""
+    sign = -1 if settings.higher else 1
+    return min(looks, key=lambda look: sign * look[settings.judge])["step"] if looks else None
 
 
-def looks_since_best(looks: Sequence[Mapping[str, Any]]) -> int:
-    best = best_step(looks)
+def looks_since_best(looks: Sequence[Mapping[str, Any]], settings: Settings) -> int:
+    best = best_step(looks, settings)
     return sum(best is not None and look["step"] > best for look in looks)
 
 

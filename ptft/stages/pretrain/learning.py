@@ -13,7 +13,17 @@ from ptft.core.contracts import Output
 from ptft.core.errors import InputError, UsageError
 from ptft.core.packing import Packed
 from ptft.core.progress import Progress, Silent
-from ptft.core.training import Schedule, Settings, Trained, Watching, micro_batch_of, precision_of, score_blocks, train
+from ptft.core.training import (
+    Objective,
+    Schedule,
+    Settings,
+    Trained,
+    Watching,
+    micro_batch_of,
+    precision_of,
+    score_blocks,
+    train,
+)
 from ptft.core.training.cost import Sizes, flops_per_token, sizes_of
 from ptft.core.training.data import CausalSequences, MaskedSequences, Source, collate
 from ptft.core.training.masking import masking_of
@@ -74,7 +84,7 @@ def learn(job: Job, progress: Progress) -> Learnt:
     settings = _settings(recipe, model, budget, job.seq_len, progress)
     watching = _watching(job, model, sizes, tokenizer, held_out, settings)
     trained = train(
-        model, source, settings, loss="tokens", collate=collate, out=job.out, progress=progress, watching=watching,
+        model, source, settings, objective=Objective("tokens"), collate=collate, out=job.out, progress=progress, watching=watching,
         tokenizer=tokenizer,
     )  # fmt: skip
     if trained.last_step < budget.steps:

@@ -12,7 +12,7 @@ import torch
 from ptft.core.contracts import Output
 from ptft.core.encoding import IGNORED
 from ptft.core.progress import Silent
-from ptft.core.training import Schedule, Settings, train
+from ptft.core.training import Objective, Schedule, Settings, train
 from ptft.core.training.data import collate
 
 SETTINGS = Settings(
@@ -53,7 +53,7 @@ def llama(tmp_path: Path) -> Any:
 
 def trained(tmp_path: Path, name: str, settings: Settings = SETTINGS, **more: Any) -> tuple[Any, Any]:
     """(model, result) of a run in a folder of that name; called again it goes on there."""
-    more = {"model": llama(tmp_path), "source": Random(), "collate": collate, "loss": "tokens", **more}
+    more = {"model": llama(tmp_path), "source": Random(), "collate": collate, "objective": Objective("tokens"), **more}
     result = train(
         more.pop("model"), more.pop("source"), settings, out=output(tmp_path / name), progress=Silent(), **more
     )

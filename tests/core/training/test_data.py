@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import pytest
 import torch
 from families import ENGLISH, byte_level, packed
 
 from ptft.core.encoding import IGNORED
-from ptft.core.training.data import Batches, CausalSequences, LabelledRows, MaskedSequences, collate, pad_batch
+from ptft.core.training.data import Batches, CausalSequences, MaskedSequences, collate
 from ptft.core.training.masking import masking_of
+from ptft.core.training.rows import Rows
 
 IDS = byte_level()(ENGLISH, add_special_tokens=False)["input_ids"]
 
@@ -134,11 +136,24 @@ def test_a_batch_of_single_documents_needs_no_isolation() -> None:
         assert "position_ids" in mixed and mixed["input_ids"].shape == mixed["position_ids"].shape
 
 
-def test_rows_are_padded_by_length() -> None:
-    batch = pad_batch([LabelledRows([[1, 2, 3], [4]], [[1, 2, 3], [4]])[index] for index in (0, 1)], pad_id=9)
-    assert batch["input_ids"].tolist() == [[1, 2, 3], [4, 9, 9]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
-    assert batch["labels"].tolist() == [[1, 2, 3], [4, IGNORED, IGNORED]]
-    classes = pad_batch([LabelledRows([[1], [4]], [0, 1])[index] for index in (0, 1)], pad_id=9)
-    assert classes["labels"].tolist() == [0, 1]
-    assert np.shape(classes["input_ids"]) == (2, 1)
+def test_the_rows_of_a_step_come_longest_first_and_are_the_same_rows() -> None:
+    rows = Rows.of({"input_ids": [5] * length} for length in (3, 9, 1, 7, 5, 2, 8, 4))
+    plain, sorted_ = Batches(Plain(rows), 16, 1), Batches(rows, 16, 1, batch=4)
+    for step in range(4):
+        lengths = [len(sorted_[index]["input_ids"]) for index in range(4 * step, 4 * step + 4)]
+        assert lengths == sorted(
+            (len(plain[index]["input_ids"]) for index in range(4 * step, 4 * step + 4)), reverse=True
+        )
+
+
+class Plain:
+    """A source that does not say how long its rows are."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.rows[index]

@@ -14,7 +14,7 @@ from engine_runs import SETTINGS, Random, llama, trained, weights
 
 from ptft.core.encoding import IGNORED
 from ptft.core.errors import RunError
-from ptft.core.training import LabelledRows, Watching, micro_batch_of, pad_batch
+from ptft.core.training import Objective, Padding, Rows, Watching, micro_batch_of
 
 
 def test_eight_small_batches_equal_one_big_one(tmp_path):
@@ -26,7 +26,7 @@ def test_eight_small_batches_equal_one_big_one(tmp_path):
 def test_accumulation_counts_tokens_where_rows_differ_in_length(tmp_path):
     """Rows with 1 and with 30 labels: a mean of means would weigh them alike (transformers#34191)."""
     ids = [[5 + n] * (3 + 4 * n) for n in range(8)]
-    source = LabelledRows(ids, [[IGNORED] * 2 + row[2:] for row in ids])
+    source = Rows.of({"input_ids": row, "labels": [IGNORED] * 2 + row[2:]} for row in ids)
     settings = replace(SETTINGS, steps=2, lr=1e-4)
     found = [
         trained(
@@ -34,7 +34,7 @@ def test_accumulation_counts_tokens_where_rows_differ_in_length(tmp_path):
             f"m{micro}",
             replace(settings, micro_batch=micro),
             source=source,
-            collate=lambda e: pad_batch(e, 1),
+            collate=Padding(1),
         )
         for micro in (8, 1)
     ]
@@ -45,16 +45,16 @@ def test_accumulation_counts_tokens_where_rows_differ_in_length(tmp_path):
 
 @pytest.mark.parametrize("pooling", ["mean", "last"])
 def test_accumulation_is_exact_for_classifiers(tmp_path, pooling):
-    from ptft.core.models import with_head
+    from ptft.core.heads import Head, with_head
 
     base = tiny.causal(tmp_path / "base", scale=1.0)
-    source = LabelledRows([[4 + n, 5, 6 + n] for n in range(8)], [n % 3 for n in range(8)])
+    source = Rows.of(({"input_ids": [4 + n, 5, 6 + n]} for n in range(8)), [n % 3 for n in range(8)])
     found = []
     for micro in (8, 2):
         torch.manual_seed(0)
-        model = with_head(base, tiny.LABELS, pooling=pooling, scratch=False)
+        model = with_head(base, Head("classifier", tiny.LABELS, pooling=pooling))
         settings = replace(SETTINGS, steps=3, micro_batch=micro)
-        more = {"model": model, "source": source, "loss": "class", "collate": lambda e: pad_batch(e, 1)}
+        more = {"model": model, "source": source, "objective": Objective("class"), "collate": Padding(1, False)}
         found.append(weights(trained(tmp_path, f"{pooling}{micro}", settings, **more)[0]))
     assert torch.allclose(*found, atol=1e-6)
 

@@ -67,5 +67,11 @@ def test_a_resumed_guard_knows_what_came_before(tmp_path):
 
 def test_the_best_validation_is_the_first_of_equals():
     looks = [{"step": step, "val_loss": value} for step, value in [(2, 3.0), (4, 2.0), (6, 2.0)]]
-    assert best_step(looks) == 4 and looks_since_best(looks) == 1
-    assert best_step([]) is None and looks_since_best([]) == 0
+    assert best_step(looks, SETTINGS) == 4 and looks_since_best(looks, SETTINGS) == 1
+    assert best_step([], SETTINGS) is None and looks_since_best([], SETTINGS) == 0
+
+
+def test_a_score_may_be_better_when_it_is_higher():
+    looks = [{"step": step, "val_loss": 1.0, "f1": value} for step, value in [(2, 0.3), (4, 0.7), (6, 0.7)]]
+    judged = replace(SETTINGS, judge="f1", higher=True)
+    assert best_step(looks, judged) == 4 and looks_since_best(looks, judged) == 1

@@ -2,68 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from finetuning import SMALL, inputs, make_folder, rows_file, without_ptft
 
-from ptft.core.contracts import Inputs
 from ptft.core.encoding import IGNORED, encode_chat, ensure_template
 from ptft.core.errors import InputError
-from ptft.core.files import expand
+from ptft.core.heads import Head, with_head
 from ptft.core.progress import Silent
-from ptft.stages.finetune import domain, instruction, task
-from ptft.stages.finetune.recipe import DomainRecipe, InstructionRecipe, Lora, TaskRecipe
-
-SMALL = {"batch_size": 4, "micro_batch": 2, "lr": 3e-3, "lora": Lora(rank=4), "save_every": 5}
-WORDS = {"business": "shares profits company", "sport": "ball goal team", "科技": "机器 学习 模型"}
-
-
-def rows_file(path: Path, rows: list[dict]) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return path
-
-
-def inputs(base: Path, data: Path, eval_data: Path | None = None) -> Inputs:
-    rows = {"data": expand([str(data)])}
-    if eval_data:
-        rows["eval_data"] = expand([str(eval_data)])
-    return Inputs(rows, {"model": base})
+from ptft.stages.finetune.domain import run as domain
+from ptft.stages.finetune.instruction import run as instruction
+from ptft.stages.finetune.recipe import DomainRecipe, InstructionRecipe, TaskRecipe
+from ptft.stages.finetune.task import run as task
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("finetune")
-    tiny.causal(made / "causal", scale=1.0)
-    tiny.masked(made / "masked")
-    labelled = [{"id": str(n), "text": WORDS[label], "label": label} for n in range(8) for label in WORDS]
-    rows_file(made / "task.jsonl", labelled)
-    chats = [
-        {
-            "messages": [
-                {"role": "user", "content": f"say {n % 3}"},
-                {"role": "assistant", "content": "你好" * (n % 3 + 1)},
-            ]
-        }
-        for n in range(12)
-    ]
-    rows_file(made / "chat.jsonl", chats)
-    rows_file(made / "text.jsonl", [{"id": str(n), "text": tiny.TEXTS[n % 4] * 2} for n in range(40)])
-    return made
-
-
-def without_ptft(code: str) -> list:
-    """Run code where ptft cannot be imported; it prints one JSON value last."""
-    blocked = "import sys; sys.modules['ptft'] = None\nimport json, torch\n" + code
-    done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return make_folder(tmp_path_factory.mktemp("finetune"))
 
 
 def falls(result) -> bool:
@@ -126,11 +87,11 @@ def test_few_labels_keep_every_label_name(folder, output_of, tmp_path):
 def test_scratch_forgets_the_base(folder):
     from transformers import AutoModelForCausalLM
 
-    from ptft.core.models import with_head
+    from ptft.core.heads import with_head
 
     base = AutoModelForCausalLM.from_pretrained(folder / "causal").get_input_embeddings().weight
     for scratch in (False, True):
-        made = with_head(folder / "causal", ("a", "b"), pooling="mean", scratch=scratch)
+        made = with_head(folder / "causal", Head("classifier", ("a", "b")), scratch=scratch)
         assert torch.equal(made.get_input_embeddings().weight, base) != scratch
 
 
@@ -265,7 +226,7 @@ def test_domain(folder, output_of, tmp_path, base, method):
     recipe = DomainRecipe(method=method, epochs=6, max_seq_len=16, val=0.2, **SMALL)
     result = domain.run(recipe, inputs(folder / base, folder / "text.jsonl"), out, Silent())
     assert falls(result)
-    name = "perplexity" if base == "causal" else "loss"
+    name = "perplexity"
     assert result.metrics[f"{name}_after"] < result.metrics[f"{name}_before"]
     assert models.load(out.new).kind == base
 
@@ -333,7 +294,7 @@ def test_a_checkpoint_that_lacks_weights_is_refused_not_filled_with_random_ones(
         models.load(tmp_path / "cut")
     for pooling in ("mean", "last"):
         with pytest.raises(InputError, match="lack 1"):
-            models.with_head(tmp_path / "cut", ("a", "b"), pooling=pooling, scratch=False)
+            with_head(tmp_path / "cut", Head("classifier", ("a", "b"), pooling=pooling))
 
 
 def test_a_task_starts_from_an_adapter_merged(folder, output_of, tmp_path):

@@ -1,0 +1,69 @@
+"""The checkpoint that fine-tuning starts from: what it is, and whether the purpose and the method can do with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptft.core import models
+from ptft.core.contracts import CHECKPOINT, Inputs, Output
+from ptft.core.errors import InputError
+from ptft.core.models import Kind
+from ptft.core.weights import is_quantised
+from ptft.stages.finetune.recipe import FinetuneRecipe
+
+ADAPTER = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Base:
+    """folder: a plain checkpoint; named: what the user named, an adapter perhaps. config: transformers' own. seq_len: the most tokens it takes."""
+
+    folder: Path
+    named: Path
+    kind: Kind
+    config: Any
+    tokenizer: Any
+
+    @property
+    def seq_len(self) -> int:
+        return models.seq_len_of(self.config)
+
+    def length(self, recipe: FinetuneRecipe) -> int:
+        return min(recipe.max_seq_len or self.seq_len, self.seq_len)
+
+
+def base_of(recipe: FinetuneRecipe, inputs: Inputs, out: Output | None) -> Base:
+    """The base named on the command line; an adapter is merged into its own base first, in `out` (None: only looked at).
+
+    Raises `InputError` for a quantised model, for a classifier or the like, and for an adapter that another would be put on.
+    """
+    named = CHECKPOINT.require(inputs.folders["model"])
+    if is_quantised(named):
+        remedy = "fine-tune the checkpoint it was exported from, and export the result"
+        raise InputError("the base is quantised: its weights cannot be trained", where=str(named), remedy=remedy)
+    folder = _plain(recipe, named, out)
+    with models.readable(folder):
+        config = models.load_config(folder)
+    kind = models.kind_of(config)
+    if kind in models.HEADED:
+        remedy = "start from the language model that it was made from"
+        raise InputError(f"the base is a {kind}: it has a head for its own task", where=str(named), remedy=remedy)
+    return Base(folder, named, kind, config, models.load_tokenizer(named))
+
+
+def _plain(recipe: FinetuneRecipe, named: Path, out: Output | None) -> Path:
+    if not (named / ADAPTER).is_file():
+        return named
+    if recipe.method not in ("full", "partial"):
+        remedy = "merge it first (ptft finetune merge), train on with --method full, or start from the adapter's base"
+        raise InputError("the base is itself an adapter", where=str(named), remedy=remedy)
+    if out is None:
+        return models.adapter_base(named)
+    folder = out.state / "merged"
+    if not (folder / "config.json").is_file():
+        loaded = models.merged(models.load(named, dtype="float32"))
+        models.save(loaded.model, loaded.tokenizer, out.state / "merging")
+        (out.state / "merging").replace(folder)
+    return folder

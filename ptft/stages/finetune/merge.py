@@ -1,0 +1,1 @@
+"""`ptft finetune merge`: an adapter folded into its base."""
