@@ -46,7 +46,7 @@ def prepare(recipe: TaskRecipe, inputs: Inputs, out: Output, progress: Progress)
         share = recipe.val if recipe.val != "auto" else 0.1 if len(few) >= SMALLEST_DIVIDED else 0.0
         few, kept = divided(few, share, recipe.seed)
         held = kept, shape
-    return task.prepare(
+    made: Prepared = task.prepare(
         Given(
             recipe, base, Part(few, shape), Part(*held), Part(rows, shape), base.length(recipe), log.bad, out, progress
         )
