@@ -51,6 +51,7 @@ def prepare(recipe: TaskRecipe, inputs: Inputs, out: Output, progress: Progress)
             recipe, base, Part(few, shape), Part(*held), Part(rows, shape), base.length(recipe), log.bad, out, progress
         )
     )
+    return made
 
 
 def _shapes(recipe: TaskRecipe) -> tuple[str, ...]:
