@@ -134,20 +134,18 @@ def _advice(settings: Settings) -> tuple[str, str]:
         half = micro_batch_of(settings.batch, settings.micro_batch // 2, 1, world_size())
         return (
             f"{settings.micro_batch} sequences a forward pass",
-            f"--set {settings.knobs}micro_batch={half}; {goes_on}",
+            f"--set hardware.micro_batch={half}; {goes_on}",
         )
-    if not settings.knobs:
-        return "one example a forward pass", "cut rows shorter (--seq-len), or take --method lora or a smaller base"
     if not settings.checkpointing:
-        return "one sequence a forward pass", f"--set {settings.knobs}checkpointing=true; {goes_on}"
+        return "one sequence a forward pass", f"--set hardware.checkpointing=true; {goes_on}"
     if not settings.chunked:
-        return "all logits of a sequence", f"--set {settings.knobs}loss=chunked; {goes_on}"
+        return "all logits of a sequence", f"--set hardware.loss=chunked; {goes_on}"
     if settings.parallel == "ddp":
         return (
             "a model of this size",
-            f"--nproc N --set {settings.knobs}parallel=fsdp shards it; or lower --params or --seq-len",
+            f"--nproc N --set hardware.parallel=fsdp shards it; or {settings.smaller}",
         )
-    return "a share of a model of this size", "more processes (--nproc), or lower --params or --seq-len"
+    return "a share of a model of this size", f"more processes (--nproc), or {settings.smaller}"
 
 
 # ---------------------------------------------------------------- around the Trainer

@@ -17,7 +17,7 @@ from ptft.core.training.processes import barrier, rank
 
 METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
 EVENTS = "events.out.tfevents.0.ptft"
-VALIDATION = ("val_loss", "bits_per_byte", "perplexity")
+TRAINING = ("loss", "lr", "grad_norm", "pair_loss", "balance", "expert_use_min", "expert_use_max")
 SMOOTHED = 20
 
 
@@ -98,7 +98,7 @@ class EventFile:
 
 def _tag(name: str) -> str:
     """TensorBoard groups tags by what stands before the slash."""
-    return f"validation/{name}" if name in VALIDATION else f"train/{name}"
+    return f"train/{name}" if name in TRAINING else f"validation/{name}"
 
 
 # ---------------------------------------------------------------- plot
@@ -119,7 +119,7 @@ def plot(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
     at, validation = _series(entries, "val_loss")
     if at:
         losses.plot(at, validation, color="#d94801", marker="o", markersize=3, label="validation loss")
-    losses.set_ylabel("nats a token")
+    losses.set_ylabel("loss")
     losses.grid(alpha=0.3)
     losses.legend()
     rates.plot(*_series(entries, "lr"), color="#525252")

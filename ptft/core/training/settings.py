@@ -17,8 +17,8 @@ class Settings:
 
     spike: nats above the best mean loss of `GUARDED` steps that count as divergence (0: no guard); uniform: the loss of a model
     that knows nothing, which counts as the best until there is a better one. balance: weight of a
-    mixture of experts' load-balancing loss. patience: validations without a better one before it stops (0: never). knobs: where in
-    the recipe those of speed and memory are, for the remedy of a run that needs too much. judge: the figure of a validation that
+    mixture of experts' load-balancing loss. patience: validations without a better one before it stops (0: never). smaller: what a user can do to need less memory,
+    beside the knobs of `Hardware`. judge: the figure of a validation that
     tells which weights are the best; higher: whether more of it is better.
     """
 
@@ -44,7 +44,7 @@ class Settings:
     patience: int = 0
     spike: float = 0.0
     balance: float = 0.0
-    knobs: str = "hardware."
+    smaller: str = "lower --params or --seq-len"
     uniform: float = math.inf
     judge: str = "val_loss"
     higher: bool = False

@@ -10,6 +10,7 @@ from ptft.core import models
 from ptft.core.contracts import CHECKPOINT, Inputs, Output
 from ptft.core.errors import InputError
 from ptft.core.models import Kind
+from ptft.core.training.refusals import refuse_undoable
 from ptft.core.weights import is_quantised
 from ptft.stages.finetune.recipe import FinetuneRecipe
 
@@ -39,6 +40,7 @@ def base_of(recipe: FinetuneRecipe, inputs: Inputs, out: Output | None) -> Base:
 
     Raises `InputError` for a quantised model, for a classifier or the like, and for an adapter that another would be put on.
     """
+    refuse_undoable(recipe.precision, recipe.hardware)
     named = CHECKPOINT.require(inputs.folders["model"])
     if is_quantised(named):
         remedy = "fine-tune the checkpoint it was exported from, and export the result"

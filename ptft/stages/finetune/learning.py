@@ -109,6 +109,7 @@ def settings_for(prepared: Prepared, model: Any, precision: Any) -> Settings:
         eval_every=recipe.eval_every or epoch, seed=recipe.seed, checkpointing=wanted.checkpointing, compile=wanted.compile,
         chunked=wanted.loss == "chunked", liger=wanted.liger, parallel=wanted.parallel, keep=recipe.keep,
         patience=recipe.patience, judge=prepared.better.name, higher=prepared.better.higher,
+        smaller="cut rows shorter (--seq-len), take --method lora or qlora, or a smaller base",
     )  # fmt: skip
 
 

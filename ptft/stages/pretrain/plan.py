@@ -14,11 +14,11 @@ from ptft.core.sample import estimate_text
 from ptft.core.tokens import Packed
 from ptft.core.training import micro_batch_of, precision_of
 from ptft.core.training.cost import Load, Memory, Sizes, flops_per_token, memory_of, sizes_of
+from ptft.core.training.refusals import refuse_undoable
 from ptft.stages.pretrain.architectures import config_for, config_from, new_model, refuse_other_tokenizer
 from ptft.stages.pretrain.budget import PASSES_WORTH_IT, Budget, budget_of, labelled_share
 from ptft.stages.pretrain.measured import seconds_to_train
 from ptft.stages.pretrain.recipe import PretrainRecipe
-from ptft.stages.pretrain.refusals import refuse_undoable
 
 UTILISATION = 0.4  # of the peak, where no step was timed (llm-foundry: 0.42 to 0.45 on A100 and H100)
 USABLE = 0.92  # of a GPU's memory; the rest goes to CUDA's context and to fragments
@@ -42,7 +42,7 @@ class _Work:
 
 
 def plan(recipe: PretrainRecipe, inputs: Inputs, progress: Progress) -> Plan:
-    refuse_undoable(recipe)
+    refuse_undoable(recipe.precision, recipe.hardware)
     work = _work(recipe, inputs)
     load = load_of(recipe, work.budget, work.seq_len, progress)
     memory = memory_of(work.config, work.sizes, load)

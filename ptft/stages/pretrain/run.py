@@ -14,7 +14,6 @@ from ptft.core.rows import keep_rejected
 from ptft.stages.pretrain.architectures import refuse_other_tokenizer
 from ptft.stages.pretrain.plan import plan
 from ptft.stages.pretrain.recipe import PretrainRecipe
-from ptft.stages.pretrain.refusals import refuse_undoable
 
 if TYPE_CHECKING:
     from ptft.stages.pretrain.learning import Job
@@ -34,9 +33,10 @@ LAST = (
 
 def run(recipe: PretrainRecipe, inputs: Inputs, out: Output, progress: Progress) -> Result:
     from ptft.core.training import processes
+    from ptft.core.training.refusals import refuse_undoable
     from ptft.stages.pretrain.learning import Job, beside, learn
 
-    refuse_undoable(recipe)
+    refuse_undoable(recipe.precision, recipe.hardware)
     packed, counts = _packed(recipe, inputs, out, progress)
     job = Job(recipe, packed.folder, inputs.folders.get("from_checkpoint"), out)
     with processes.spread(beside, job, recipe.nproc):

@@ -163,7 +163,7 @@ def test_what_this_device_cannot_do_is_refused_before_anything_is_packed(inputs,
 
 def test_no_compiler_is_said(monkeypatch, inputs, output_of, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr("ptft.stages.pretrain.refusals.shutil.which", lambda name: None)
+    monkeypatch.setattr("ptft.core.training.refusals.shutil.which", lambda name: None)
     with pytest.raises(UsageError, match="needs a C\\+\\+ compiler"):
         run(replace(RECIPE, hardware=Hardware(compile=True)), inputs, output_of(tmp_path), Silent())
 

@@ -1,4 +1,4 @@
-"""What a recipe asks of this device that it cannot do: said at once, before a corpus is packed for hours."""
+"""What is asked of this device that it cannot do: said at once, before a corpus is packed for hours."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import shutil
 import torch
 
 from ptft.core.errors import UsageError
+from ptft.core.knobs import Hardware
 from ptft.core.progress import Silent
 from ptft.core.training.precision import precision_of, refuse_without_liger
-from ptft.stages.pretrain.recipe import PretrainRecipe
 
 
-def refuse_undoable(recipe: PretrainRecipe) -> None:
+def refuse_undoable(wanted: str, hardware: Hardware) -> None:
     """Raise `UsageError` for a precision, kernels, a compiler or an attention that are not to be had here."""
-    precision = precision_of(recipe.precision, Silent())
-    if recipe.hardware.liger:
+    precision = precision_of(wanted, Silent())
+    if hardware.liger:
         refuse_without_liger()
-    if recipe.hardware.compile and not torch.cuda.is_available() and not shutil.which("c++"):
+    if hardware.compile and not torch.cuda.is_available() and not shutil.which("c++"):
         raise UsageError(
             "torch.compile on a CPU needs a C++ compiler", remedy="install g++, or leave out hardware.compile"
         )
-    _refuse_attention(recipe.hardware.attention, precision)
+    _refuse_attention(hardware.attention, precision)
 
 
 def _refuse_attention(wanted: str, precision: str) -> None:
