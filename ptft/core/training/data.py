@@ -55,42 +55,24 @@ class TokenSequences(Protocol):
 class Batches(torch.utils.data.Dataset):
     """A finite source seen as the whole run's stream: epoch after epoch, each in its own seeded order.
 
-    A source that draws at random has `at(index, when)`: `when`, the place in the stream, is all its draws may depend on. Of a
-    source with `lengths` (rows of unequal length) the `batch` rows of an optimizer step come longest first: what is learnt is
-    the same, and the passes they are divided into hold less padding.
+    A source that draws at random has `at(index, when)`: `when`, the place in the stream, is all its draws may depend on.
     """
 
-    def __init__(self, source: Source, total: int, seed: int, batch: int = 1) -> None:
-        self.source, self.total, self.seed, self.batch = source, total, seed, batch
+    def __init__(self, source: Source, total: int, seed: int) -> None:
+        self.source, self.total, self.seed = source, total, seed
         self._at = getattr(source, "at", None)
-        self._lengths = getattr(source, "lengths", None)
-        self._epoch = self._step = -1
+        self._epoch = -1
         self._order: Any = None
-        self._rows: list[int] = []
 
     def __len__(self) -> int:
         return self.total
 
     def __getitem__(self, index: int) -> Example:
-        if self._lengths is not None:
-            return self.source[self._row(index)]
-        chosen = self._chosen(index)
-        return self._at(chosen, index) if self._at is not None else self.source[chosen]
-
-    def _chosen(self, index: int) -> int:
         epoch, position = divmod(index, len(self.source))
         if epoch != self._epoch:
             self._order, self._epoch = np.random.default_rng((self.seed, epoch)).permutation(len(self.source)), epoch
-        return int(self._order[position])
-
-    def _row(self, index: int) -> int:
-        """The row at a place of its step, longest first; of equals, the earlier one in the stream."""
-        step, place = divmod(index, self.batch)
-        lengths: Any = self._lengths
-        if step != self._step:
-            rows = [self._chosen(step * self.batch + number) for number in range(self.batch)]
-            self._rows, self._step = sorted(rows, key=lambda row: -lengths[row]), step
-        return self._rows[place]
+        chosen = int(self._order[position])
+        return self._at(chosen, index) if self._at is not None else self.source[chosen]
 
 
 class CausalSequences:

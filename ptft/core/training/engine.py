@@ -18,6 +18,7 @@ from ptft.core.training.data import Batches, Example, Source
 from ptft.core.training.heads import with_loss
 from ptft.core.training.objectives import Objective
 from ptft.core.training.optimizers import optimizer_of
+from ptft.core.training.passes import even_passes
 from ptft.core.training.precision import to_fp8, use_liger
 from ptft.core.training.processes import barrier, rank, summed, world_size
 from ptft.core.training.settings import Settings, Trained
@@ -151,6 +152,16 @@ def _advice(settings: Settings) -> tuple[str, str]:
 # ---------------------------------------------------------------- around the Trainer
 
 
+class _Held:
+    """Examples that are not a batch yet. No list: what feeds the Trainer would move each tensor of it to the device alone."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.examples = examples
+
+    def __contains__(self, name: str) -> bool:
+        return False  # no labels to count, the Trainer is told
+
+
 class _Trainer(transformers.Trainer):
     """The loss, the optimizer, the schedule and the checkpoints are ours; the loop is transformers'."""
 
@@ -170,13 +181,16 @@ class _Trainer(transformers.Trainer):
         self.optimizer: Any = None
         self.lr_scheduler: Any = None
         self._losses = self._token_loss if objective.name == "tokens" else self._head_loss
-        data = Batches(source, settings.steps * settings.batch, settings.seed, settings.batch)
+        data = Batches(source, settings.steps * settings.batch, settings.seed)
+        self._collate = collate
+        self._ragged = hasattr(source, "lengths")  # rows of unequal length: divided into passes once a step is there
         arguments = _arguments(settings, out.state / "saving")
         self._placed = sharding.is_sharded(model)
         # `compute_loss_func` makes the Trainer count the labels of the whole optimizer step
         super().__init__(
-            model=model, args=arguments, train_dataset=data, data_collator=collate, compute_loss_func=self._losses
-        )
+            model=model, args=arguments, train_dataset=data, data_collator=_Held if self._ragged else collate,
+            compute_loss_func=self._losses,
+        )  # fmt: skip
         self._sharded = self._placed  # only now: the Trainer refuses to save sharded models, which it cannot but we can
         self._loss_shifts_labels = False  # the first token's label says already that it is not predicted
         self.remove_callback(transformers.PrinterCallback)
@@ -194,6 +208,16 @@ class _Trainer(transformers.Trainer):
                 optimizer or self.optimizer, self.settings.schedule.factor
             )
         return self.lr_scheduler
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        """The forward passes of an optimizer step, and how many labels they have."""
+        drawn, labels = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not self._ragged:
+            return drawn, labels
+        rows = [row for held in drawn for row in held.examples]
+        divided = even_passes([len(row["input_ids"]) for row in rows], len(drawn))
+        passes = [self._collate([rows[index] for index in chosen]) for chosen in divided]
+        return passes, self._get_num_items_in_batch(passes, device)
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # counted once, by `cost`, and not from all parameters at each forward pass

@@ -80,16 +80,18 @@ def _score(model: Any, source: Source, chosen: range, sizes: npt.NDArray[np.int3
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def score_rows(model: Any, rows: Source, collate: Collate, *, batch: int = 8) -> float:
-    """Mean loss in nats of a labelled token, over all processes of a group."""
+    """Mean loss in nats of a labelled token, over all processes of a group. Rows of like length go together."""
     was_training = model.training
     model.eval()
     nll, labels = 0.0, 0
+    lengths = getattr(rows, "lengths", np.zeros(len(rows)))
+    order = np.argsort(-lengths, kind="stable")
     with with_loss(model, chunked=True):
         for start in range(0, len(rows), batch * world_size()):
             first = start + batch * rank()
             chosen = range(min(first, len(rows)), min(first + batch, len(rows)))
             # every process takes part in each pass, for the sake of sharded models
-            made = collate([rows[index] for index in chosen or range(1)])
+            made = collate([rows[int(order[index])] for index in chosen or range(1)])
             found = float(model(**{name: value.to(model.device) for name, value in made.items()}).loss)
             if chosen:
                 nll, labels = nll + found, labels + int((made["labels"] != IGNORED).sum())

@@ -13,7 +13,8 @@ Precision = Literal["fp32", "bf16", "fp16", "fp8"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. batch: examples an optimizer step over all processes, taken `micro_batch` at a time in each.
+    """How to train. batch: examples an optimizer step over all processes, taken `micro_batch` at a time in each (of rows of unequal
+    length on average: the passes are of like size in tokens).
 
     spike: nats above the best mean loss of `GUARDED` steps that count as divergence (0: no guard); uniform: the loss of a model
     that knows nothing, which counts as the best until there is a better one. balance: weight of a

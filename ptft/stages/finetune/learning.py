@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,7 +104,7 @@ def settings_for(prepared: Prepared, model: Any, precision: Any) -> Settings:
     epoch = max(1, round(rows / recipe.batch_size))
     return Settings(
         steps=steps, batch=recipe.batch_size,
-        micro_batch=micro_batch_of(recipe.batch_size, wanted.micro_batch, prepared.length, world_size()),
+        micro_batch=micro_batch_of(recipe.batch_size, wanted.micro_batch, typical_length(prepared), world_size()),
         lr=recipe.lr or methods.default_lr(recipe.method, model), schedule=Schedule(recipe.schedule, steps, round(recipe.warmup * steps)),
         weight_decay=recipe.weight_decay, clip=recipe.clip, beta2=0.999, precision=precision, save_every=recipe.save_every,
         eval_every=recipe.eval_every or epoch, seed=recipe.seed, checkpointing=wanted.checkpointing, compile=wanted.compile,
@@ -111,6 +112,12 @@ def settings_for(prepared: Prepared, model: Any, precision: Any) -> Settings:
         patience=recipe.patience, judge=prepared.better.name, higher=prepared.better.higher,
         smaller="cut rows shorter (--seq-len), take --method lora or qlora, or a smaller base",
     )  # fmt: skip
+
+
+def typical_length(prepared: Prepared) -> int:
+    """Tokens of a row as it comes: the mean, where rows are of unequal length."""
+    lengths = getattr(prepared.source(), "lengths", None)
+    return prepared.length if lengths is None else max(1, math.ceil(lengths.mean()))
 
 
 def steps_of(recipe: FinetuneRecipe, rows: int) -> int:
@@ -133,7 +140,7 @@ def memory_needed(prepared: Prepared, model: Any, settings: Settings) -> int:
     """Bytes in one process, by `cost.memory_of`; 0 where the family's sizes are not known to it."""
     _, trainable = models.count_parameters(model)
     load = Load(
-        settings.micro_batch, prepared.length, settings.precision, "adamw", settings.checkpointing, settings.chunked,
+        settings.micro_batch, typical_length(prepared), settings.precision, "adamw", settings.checkpointing, settings.chunked,
         1.0, world_size(), settings.parallel, models.device().type,
     )  # fmt: skip
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from families import ENGLISH, byte_level, packed
@@ -9,7 +7,6 @@ from families import ENGLISH, byte_level, packed
 from ptft.core.encoding import IGNORED
 from ptft.core.training.data import Batches, CausalSequences, MaskedSequences, collate
 from ptft.core.training.masking import masking_of
-from ptft.core.training.rows import Rows
 
 IDS = byte_level()(ENGLISH, add_special_tokens=False)["input_ids"]
 
@@ -134,26 +131,3 @@ def test_a_batch_of_single_documents_needs_no_isolation() -> None:
         assert set(collate([source[0], source[1]])) == {"input_ids", "labels"}
         mixed = collate([source[0], source[2]])
         assert "position_ids" in mixed and mixed["input_ids"].shape == mixed["position_ids"].shape
-
-
-def test_the_rows_of_a_step_come_longest_first_and_are_the_same_rows() -> None:
-    rows = Rows.of({"input_ids": [5] * length} for length in (3, 9, 1, 7, 5, 2, 8, 4))
-    plain, sorted_ = Batches(Plain(rows), 16, 1), Batches(rows, 16, 1, batch=4)
-    for step in range(4):
-        lengths = [len(sorted_[index]["input_ids"]) for index in range(4 * step, 4 * step + 4)]
-        assert lengths == sorted(
-            (len(plain[index]["input_ids"]) for index in range(4 * step, 4 * step + 4)), reverse=True
-        )
-
-
-class Plain:
-    """A source that does not say how long its rows are."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.rows[index]
