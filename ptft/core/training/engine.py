@@ -63,7 +63,7 @@ def train(
     _prepare(model, settings, checkpoint)
     with contextlib.ExitStack() as stack:
         if objective.name == "tokens":
-            stack.enter_context(with_loss(model, chunked=settings.chunked))
+            stack.enter_context(with_loss(model, chunked=settings.chunked, sparse=objective.sparse))
         bar = stack.enter_context(progress.step("training", settings.steps, "steps"))
         stack.enter_context(_memory_explained(settings))
         trainer = _Trainer(settings, out, objective, collate, model, source, tokenizer)

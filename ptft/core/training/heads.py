@@ -39,11 +39,12 @@ class SummedLoss(ModelOutput):
 
 
 @contextlib.contextmanager
-def with_loss(model: Any, *, chunked: bool) -> Iterator[None]:
+def with_loss(model: Any, *, chunked: bool, sparse: bool = False) -> Iterator[None]:
     """Inside, `model(..., labels=...)` gives a `SummedLoss`; without labels it does what it did before.
 
     chunked: families known to have plain heads compute the loss a block of tokens at a time, and masked ones run their
-    prediction head on labelled tokens only; all others, and heads that an adapter wraps, make all logits. A batch may have
+    prediction head on labelled tokens only; all others, and heads that an adapter wraps, make all logits. sparse: few tokens
+    of a causal model have labels, and its output layer sees those only, too. A batch may have
     "segments" (see `isolation`). A peft model is changed inside its wrapper. Causal labels are `input_ids` with `IGNORED`.
     Within another one it changes nothing. Outside, the model's `forward` is the one from before; its state is never touched. A copy of the model made inside calls
     the original's layers: copy outside.
@@ -53,7 +54,7 @@ def with_loss(model: Any, *, chunked: bool) -> Iterator[None]:
         yield  # as it is: what wraps the forward by now (autocast) stays around it
         return
     own = inner.__dict__.get("forward")
-    inner.forward = _with_loss(inner, inner.forward, chunked)
+    inner.forward = _with_loss(inner, inner.forward, chunked, sparse)
     setattr(inner, GIVES_LOSS, True)
     try:
         yield
@@ -65,7 +66,7 @@ def with_loss(model: Any, *, chunked: bool) -> Iterator[None]:
             inner.forward = own
 
 
-def _with_loss(model: Any, original: Callable[..., Any], chunked: bool) -> Callable[..., Any]:
+def _with_loss(model: Any, original: Callable[..., Any], chunked: bool, sparse: bool) -> Callable[..., Any]:
     is_causal = not type(model).__name__.endswith(_MASKED_CLASSES)
     transform = _transform_of(model) if chunked else None
 
@@ -86,7 +87,9 @@ def _with_loss(model: Any, original: Callable[..., Any], chunked: bool) -> Calla
             nll = _logits_nll(outputs.prediction_logits if "prediction_logits" in outputs else outputs.logits, labels)
         else:
             outputs = model.base_model(*args, **inputs)
-            nll = _head_nll(model, transform, outputs.last_hidden_state, labels, drop_unlabelled=not is_causal)
+            nll = _head_nll(
+                model, transform, outputs.last_hidden_state, labels, drop_unlabelled=sparse or not is_causal
+            )
         parts = _parts(model, outputs, next_sentence_label, inputs.get("attention_mask"), len(labels))
         return SummedLoss(nll, parts)
 

@@ -86,7 +86,7 @@ def score_rows(model: Any, rows: Source, collate: Collate, *, batch: int = 8) ->
     nll, labels = 0.0, 0
     lengths = getattr(rows, "lengths", np.zeros(len(rows)))
     order = np.argsort(-lengths, kind="stable")
-    with with_loss(model, chunked=True):
+    with with_loss(model, chunked=True, sparse=True):
         for start in range(0, len(rows), batch * world_size()):
             first = start + batch * rank()
             chosen = range(min(first, len(rows)), min(first + batch, len(rows)))

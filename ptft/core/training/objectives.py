@@ -24,11 +24,12 @@ class Objective:
     name: "tokens", labels (batch, length), of causal models `input_ids` themselves; "class", (batch,) class ids;
     "multi-label", (batch, labels) of 0.0 and 1.0; "regression", (batch,) numbers; "tags", (batch, length) class ids; "span",
     (batch, 2) of the answer's first and last token. `IGNORED` labels have no loss. weights: by class, for "class", "tags" and
-    (of what is 1) "multi-label"; empty: all alike. They should have the mean 1 over the rows, for the loss is divided by the number of labels.
+    (of what is 1) "multi-label"; empty: all alike. They should have the mean 1 over the rows, for the loss is divided by the number of labels. sparse: of "tokens", few have labels.
     """
 
     name: Name
     weights: tuple[float, ...] = ()
+    sparse: bool = False
 
     def summed(self, outputs: Any, labels: torch.Tensor) -> torch.Tensor:
         """The loss of a head's outputs, float32, summed over the labels; divided by `labels_in` it is transformers' own."""

@@ -81,6 +81,26 @@ def test_a_chunked_loss_never_makes_all_logits(family: str) -> None:
     assert seen
 
 
+def test_an_output_layer_may_see_labelled_tokens_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a conversation only the answers are learnt: the rest needs no logits, and the loss and gradients are the same."""
+    seen: list[int] = []
+
+    def counted(hidden: torch.Tensor, *rest: Any) -> torch.Tensor:
+        seen.append(len(hidden))
+        return linear_nll(hidden, *rest)
+
+    monkeypatch.setattr("ptft.core.training.heads.linear_nll", counted)
+    model, given = tiny("llama").double(), batch(causal=True)
+    given["labels"][:, :15] = IGNORED
+    found = []
+    for sparse in (False, True):
+        with with_loss(model, chunked=True, sparse=sparse):
+            loss = model(**given).loss
+        found.append((loss.detach(), gradients(model, loss)))
+    assert torch.allclose(found[0][0], found[1][0]) and seen == [3 * 20, 3 * 5]
+    same(found[1][1], found[0][1])
+
+
 def test_a_masked_head_sees_labelled_tokens_only() -> None:
     model, given = tiny("bert"), batch(causal=False)
     rows: list[int] = []
