@@ -25,12 +25,12 @@ def texts_of(path: str) -> Iterator[str]:
 
 
 def by_ptft(train: str, vocabulary: int, preset: str, pattern: str) -> Callable[[], Encode]:
+    from ptft.core.chat_templates import CHATML
     from ptft.core.contracts import Inputs
     from ptft.core.files import expand
     from ptft.core.progress import Silent
     from ptft.core.rows import RejectLog
     from ptft.stages.tokenizer import sampling
-    from ptft.stages.tokenizer.chat import CHATML
     from ptft.stages.tokenizer.learn import learnt
     from ptft.stages.tokenizer.recipe import TokenizerRecipe
 

@@ -5,7 +5,7 @@ Plain text where standard error is not a terminal, and no progress bars at all t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,10 +21,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from ptft.core.contracts import Plan
 from ptft.core.errors import PtftError
-from ptft.core.progress import Step, Table, cell
+from ptft.core.progress import Piece, Step, Table, bracketed, cell
 from ptft.core.record import RunRecord
 
 WIDE = 200  # columns of a log file or a pipe: nothing is folded there
@@ -85,6 +86,18 @@ class Terminal:
         for row in table.rows:
             shown.add_row(*(escape(text) for text in row))
         self.console.print(shown, soft_wrap=False)
+
+    def marked(self, title: str, pieces: Sequence[Piece]) -> None:
+        """What is marked is in colour; in brackets where there are no colours."""
+        if self.quiet:
+            return
+        coloured = self.console.is_terminal and not self.console.no_color
+        how = "what is learnt is green" if coloured else "what is learnt in ⟦⟧"
+        self.console.print(f"[bold]{escape(title)}[/]; {how}:")
+        if coloured:
+            self.console.print(Text.assemble(*((piece.text, "bold green" if piece.marked else "") for piece in pieces)))
+        else:
+            self.console.print(escape(bracketed(pieces)))
 
     def error(self, error: PtftError) -> None:
         first, *rest = str(error).split("\n")

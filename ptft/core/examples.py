@@ -13,8 +13,14 @@ from ptft.core.errors import InputError
 from ptft.core.rows import Rejected, Row
 
 Message = dict[str, str]
-SHAREGPT_ROLES = {
-    "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "system": "system",
+KNOWN_ROLES = ("system", "user", "assistant", "tool")
+SHAREGPT_ROLES = {  # what data sets in the wild call them
+    "human": "user", "user": "user", "prompter": "user",
+    "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant",
+    "bard": "assistant", "bing": "assistant", "function_call": "assistant", "tool_call": "assistant",
+    "system": "system", "developer": "system",
+    "tool": "tool", "function": "tool", "observation": "tool", "function_response": "tool", "tool_response": "tool",
+    "ipython": "tool",
 }  # fmt: skip
 
 
@@ -81,7 +87,7 @@ def detect(rows: Iterable[Row], wanted: Sequence[str] | None = None) -> Shape:
 def misshapen(row: Row, shape: Shape) -> Rejected | None:
     problem = shape.problem(row.data)
     if problem is None and shape.name in CONVERSATIONS:
-        problem = _conversation_problem(to_messages(row.data, shape))
+        problem = _turns_problem(row.data) or _conversation_problem(to_messages(row.data, shape))
     return Rejected(row.source, row.line, problem, str(row.data)[:500]) if problem else None
 
 
@@ -89,50 +95,94 @@ def misshapen(row: Row, shape: Shape) -> Rejected | None:
 
 
 def to_messages(data: Mapping[str, Any], shape: Shape) -> list[Message]:
-    """A conversation as [{"role", "content"}, ...]; roles are system, user, assistant (others are kept for the check to name)."""
+    """A conversation as [{"role", "content"}, ...]; roles are system, user, assistant, tool (others are kept for the check to name)."""
     return _TO_MESSAGES[shape.name](data)
 
 
-def _from_messages(data: Mapping[str, Any]) -> list[Message]:
-    return [_message(item, "role", "content") for item in data["messages"]]
+def _from_turns(field: str) -> Callable[[Mapping[str, Any]], list[Message]]:
+    def messages(data: Mapping[str, Any]) -> list[Message]:
+        found = [_message(item) for item in data[field]]
+        return found if found and found[0]["role"] == "system" else [*_system(data), *found]
+
+    return messages
 
 
-def _from_sharegpt(data: Mapping[str, Any]) -> list[Message]:
-    messages = [_message(item, "from", "value") for item in data["conversations"]]
-    return [{"role": SHAREGPT_ROLES.get(item["role"], item["role"]), "content": item["content"]} for item in messages]
-
-
-def _message(item: Any, role: str, content: str) -> Message:
+def _message(item: Any) -> Message:
+    """A turn, whichever of the two ways it names its fields."""
     if not isinstance(item, Mapping):
         return {"role": "", "content": ""}
-    return {"role": str(item.get(role, "")), "content": str(item.get(content, ""))}
+    role = str(item.get("role", item.get("from", "")))
+    return {"role": SHAREGPT_ROLES.get(role, role), "content": _content(item)}
+
+
+def _content(item: Mapping[str, Any]) -> str:
+    content = item.get("content", item.get("value", ""))
+    if isinstance(content, list):
+        return "".join(part if isinstance(part, str) else str(part.get("text", "")) for part in content)
+    return "" if content is None else str(content)
 
 
 def _from_alpaca(data: Mapping[str, Any]) -> list[Message]:
     extra = data.get("input") or ""
     prompt = f"{data['instruction']}\n\n{extra}" if extra else data["instruction"]
-    system = [{"role": "system", "content": str(data["system"])}] if data.get("system") else []
-    return [*system, {"role": "user", "content": prompt}, {"role": "assistant", "content": data["output"]}]
+    return [*_system(data), *_earlier(data), *_exchange(prompt, data["output"])]
 
 
-def _from_prompt(data: Mapping[str, Any]) -> list[Message]:
-    return [{"role": "user", "content": data["prompt"]}, {"role": "assistant", "content": data["completion"]}]
+def _system(data: Mapping[str, Any]) -> list[Message]:
+    return [{"role": "system", "content": str(data["system"])}] if data.get("system") else []
 
 
-def _from_source(data: Mapping[str, Any]) -> list[Message]:
-    return [{"role": "user", "content": data["source"]}, {"role": "assistant", "content": data["target"]}]
+def _earlier(data: Mapping[str, Any]) -> list[Message]:
+    """Alpaca's "history": pairs of question and answer."""
+    return [message for pair in data.get("history") or () for message in _exchange(*map(str, pair))]
+
+
+def _exchange(asked: str, answered: str) -> list[Message]:
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
 
 
 _TO_MESSAGES: dict[str, Callable[[Mapping[str, Any]], list[Message]]] = {
-    "messages": _from_messages, "sharegpt": _from_sharegpt, "alpaca": _from_alpaca, "prompt-completion": _from_prompt,
-    "source-target": _from_source,
-}  # fmt: skip
+    "messages": _from_turns("messages"),
+    "sharegpt": _from_turns("conversations"),
+    "alpaca": _from_alpaca,
+    "prompt-completion": lambda data: _exchange(data["prompt"], data["completion"]),
+    "source-target": lambda data: _exchange(data["source"], data["target"]),
+}
+
+
+def _turns_problem(data: Mapping[str, Any]) -> str | None:
+    """What would be lost, or go wrong, if a row were taken for plain messages."""
+    history = data.get("history") or []
+    if "instruction" in data and not (
+        isinstance(history, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in history)
+    ):
+        return "the field 'history' is not a list of pairs of question and answer"
+    for number, item in enumerate(data.get("messages", data.get("conversations", ())), 1):
+        problem = _turn_problem(item)
+        if problem:
+            return f"message {number} {problem}"
+    return None
+
+
+def _turn_problem(item: Any) -> str | None:
+    if not isinstance(item, Mapping):
+        return f"is {type(item).__name__}, not an object"
+    if item.get("tool_calls"):
+        return "has tool_calls, which would be lost; write them into its content as the model is to write them"
+    content = item.get("content", item.get("value"))
+    if not isinstance(content, str | list | None):
+        return f"has a content that is {type(content).__name__}, not text"
+    for part in content if isinstance(content, list) else ():
+        if not (isinstance(part, str) or (isinstance(part, Mapping) and isinstance(part.get("text"), str))):
+            kind = part.get("type", "?") if isinstance(part, Mapping) else type(part).__name__
+            return f"has a part that is no text ({kind})"
+    return None
 
 
 def _conversation_problem(messages: Sequence[Message]) -> str | None:
     for number, message in enumerate(messages, 1):
-        if message["role"] not in ("system", "user", "assistant"):
-            return f"message {number} has the role {message['role']!r}; known are system, user, assistant"
+        if message["role"] not in KNOWN_ROLES:
+            return f"message {number} has the role {message['role']!r}; known are {', '.join(KNOWN_ROLES)}"
     if not any(message["role"] == "assistant" and message["content"].strip() for message in messages):
         return "nothing to learn: no message of the assistant has content"
     return None
@@ -150,7 +200,10 @@ def row_text(data: Mapping[str, Any]) -> str:
         return "\n".join(message["content"] for message in to_messages(data, shape))
     if shape.name == "tags":
         return " ".join(map(str, data["tokens"]))
-    fields = {"pair-label": ("text", "text_pair"), "preference": ("prompt", "chosen"), "prediction": ("reference",)}
+    fields = {
+        "pair-label": ("text", "text_pair"), "preference": ("prompt", "chosen"), "prediction": ("reference",),
+        "question-answer": ("question", "context"),
+    }  # fmt: skip
     return "\n".join(str(data[field]) for field in fields.get(shape.name, ("text",)))
 
 

@@ -142,3 +142,16 @@ def _seconds(product: Callable[[], Any], device: str) -> float:
     product()
     wait()
     return max(time.perf_counter() - start, 1e-9)
+
+
+def shown_bytes(size: int) -> str:
+    """In GiB, or in MiB where that is less than one."""
+    return f"{size / 2**30:,.2f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
+
+
+def shown_seconds(seconds: float) -> str:
+    """Two digits of the largest unit that fits."""
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:,.3g} {unit}" if seconds < 1000 * size else f"{seconds / size:,.0f} {unit}"
+    return f"{max(seconds, 0.1):.2g} s"

@@ -34,7 +34,11 @@ class MeanPooledConfig(PretrainedConfig):
 
 
 class MeanPooledForSequenceClassification(PreTrainedModel):
-    """backbone -> mean over attended tokens -> linear. Labels, if given, are class ids of shape (batch,)."""
+    """backbone -> mean over attended tokens -> linear.
+
+    labels, if given, are as `config.problem_type` says: class ids (batch,), of several labels 0.0 and 1.0 (batch, labels), or
+    numbers (batch,).
+    """
 
     config_class = MeanPooledConfig
     base_model_prefix = "model"
@@ -60,19 +64,30 @@ class MeanPooledForSequenceClassification(PreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        past_key_values: Any = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
         hidden = self.model(
-            input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, use_cache=False
-        ).last_hidden_state
+            input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds,
+            past_key_values=past_key_values, use_cache=False,
+        ).last_hidden_state  # fmt: skip
         if attention_mask is None:
             pooled = hidden.mean(dim=1)
         else:
-            weights = attention_mask.to(hidden.dtype).unsqueeze(-1)
+            seen = attention_mask[:, -hidden.size(1) :]  # what is past (prefix tuning's) has a mask and no hidden state
+            weights = seen.to(hidden.dtype).unsqueeze(-1)
             pooled = (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
         logits = self.score(pooled)
-        loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels.to(torch.long))
+        loss = None if labels is None else self._loss(logits.float(), labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean over the labels. logits: (batch, labels), float32."""
+        if self.config.problem_type == "regression":
+            return nn.functional.mse_loss(logits.view_as(labels), labels.float())
+        if self.config.problem_type == "multi_label_classification":
+            return nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
+        return nn.functional.cross_entropy(logits, labels.to(torch.long))
 
 
 MeanPooledConfig.register_for_auto_class()

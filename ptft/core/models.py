@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,7 +33,6 @@ MASKED_FAMILIES = (
 )
 DEFAULT_SEQ_LEN = 512
 ONE_LABEL, MANY_LABELS, NUMBER = "single_label_classification", "multi_label_classification", "regression"
-HEAD_BASE = "base"  # inside a LoRA classifier's folder: the base with its (untrained) head and label names
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,12 @@ def load(folder: Path, *, dtype: str = "auto") -> Loaded:
 
     Raises `InputError` for a folder that is not a model, an unknown architecture, or weights that cannot be read.
     """
+    from ptft.core import adapters
+
     CHECKPOINT.require(folder)
     with readable(folder):
-        if (folder / "adapter_config.json").is_file():
-            model, kind = _load_adapter(folder, dtype)
+        if adapters.is_adapter(folder):
+            model, kind = adapters.load(folder, dtype)
         else:
             model, kind = load_plain(folder, dtype)
         tokenizer = load_tokenizer(folder)
@@ -162,28 +162,6 @@ def register_mean_pooled() -> None:
     )
 
 
-def _load_adapter(folder: Path, dtype: str) -> tuple[Any, Kind]:
-    from peft import PeftModel
-
-    base = adapter_base(folder)
-    model, kind = load_plain(base, dtype)
-    return PeftModel.from_pretrained(model, folder), kind
-
-
-def adapter_base(folder: Path) -> Path:
-    """Where the base of an adapter folder is: inside it for a classifier, else where its config says."""
-    if (folder / HEAD_BASE / "config.json").is_file():
-        return folder / HEAD_BASE
-    named = (
-        json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path") or ""
-    )
-    base = Path(named)
-    if not named or not base.is_dir():
-        remedy = "put the base back, or set base_model_name_or_path in adapter_config.json to where it is now"
-        raise InputError(f"the adapter's base {named!r} is not there", where=str(folder), remedy=remedy)
-    return base
-
-
 _SAVED_BY: dict[str, Kind] = {
     "SequenceClassification": "classifier", "TokenClassification": "tagger", "QuestionAnswering": "span",
 }  # fmt: skip
@@ -244,7 +222,7 @@ def _decoded(tokenizer: Any, token: str) -> str:
     return str(tokenizer.convert_tokens_to_string([token])).removeprefix("##")
 
 
-# ---------------------------------------------------------------- saving, merging
+# ---------------------------------------------------------------- saving, counting
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -253,18 +231,16 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def merged(loaded: Loaded) -> Loaded:
-    """The same model with its adapter folded into the weights, in full precision (merging in 8 bits loses more: peft#2321)."""
-    if not hasattr(loaded.model, "merge_and_unload"):
-        return loaded
-    model = loaded.model.float().merge_and_unload()
-    return replace(loaded, model=model.requires_grad_(True))  # peft froze the base
-
-
 def count_parameters(model: Any) -> tuple[int, int]:
     """(all, trainable) parameters; tied ones are counted once."""
     everything = {id(p): p for p in model.parameters()}.values()
-    return sum(p.numel() for p in everything), sum(p.numel() for p in everything if p.requires_grad)
+    return sum(map(_size, everything)), sum(p.numel() for p in everything if p.requires_grad)
+
+
+def _size(parameter: Any) -> int:
+    """How many weights a parameter stands for; bitsandbytes holds two of four bits in a byte."""
+    packed = type(parameter).__name__ == "Params4bit" and parameter.element_size() == 1
+    return int(parameter.numel()) * (2 if packed else 1)
 
 
 def default_lr(model: Any) -> float:

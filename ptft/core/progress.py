@@ -17,6 +17,14 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A part of a text. marked: it stands out."""
+
+    text: str
+    marked: bool
+
+
 class Step(Protocol):
     """One bar: advanced by units of work, with a short line of current figures."""
 
@@ -33,6 +41,9 @@ class Progress(Protocol):
         """A line about something that may not be what the user meant."""
 
     def table(self, table: Table) -> None: ...
+
+    def marked(self, title: str, pieces: Sequence[Piece]) -> None:
+        """A text of which parts are to be told from the rest: an example, and what is learnt of it."""
 
 
 class _NoStep:
@@ -60,6 +71,14 @@ class Silent:
 
     def table(self, table: Table) -> None:
         self.tables.append(table)
+
+    def marked(self, title: str, pieces: Sequence[Piece]) -> None:
+        self.notes.append(f"{title}\n{bracketed(pieces)}")
+
+
+def bracketed(pieces: Sequence[Piece]) -> str:
+    """The text, with ⟦⟧ around what is marked."""
+    return "".join(f"⟦{piece.text}⟧" if piece.marked else piece.text for piece in pieces)
 
 
 def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

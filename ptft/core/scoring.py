@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptft.core.encoding import encode_texts
+from ptft.core.encoding import Encoded, encode_texts
 from ptft.core.errors import InputError
 from ptft.core.models import Loaded, token_bytes
 from ptft.core.weights import is_quantised
@@ -130,31 +130,48 @@ def sum_nll(
     return [float(total) for total in totals]
 
 
-def classify(loaded: Loaded, encoded: Sequence[list[int]], batch_size: int) -> npt.NDArray[np.float32]:
-    """Logits of shape (rows, labels), float32, of tokenized rows."""
+def classify(loaded: Loaded, encoded: Sequence[Encoded], batch_size: int) -> npt.NDArray[np.float32]:
+    """What the head says of tokenized rows: shape (rows, labels), float32; one column of a number."""
     import torch
 
     pad = loaded.model.config.pad_token_id
+    lengths = [len(row["input_ids"]) for row in encoded]
     found = np.zeros((len(encoded), len(loaded.labels)), dtype=np.float32)
     # a model that pools the last token and does not know its padding token takes one row at a time
-    for chosen in by_length([len(row) for row in encoded], 1 if pad is None else batch_size):
-        rows = [encoded[index] for index in chosen]
-        ids = torch.tensor(_padded(rows, pad or 0), device=loaded.model.device)
-        mask = torch.tensor(_padded([[1] * len(row) for row in rows], 0), device=loaded.model.device)
+    for chosen in by_length(lengths, 1 if pad is None else batch_size):
+        batch = _batch([encoded[index] for index in chosen], pad or 0)
         with torch.inference_mode():
-            logits = loaded.model(input_ids=ids, attention_mask=mask).logits
+            logits = loaded.model(
+                **{name: torch.tensor(values, device=loaded.model.device) for name, values in batch.items()}
+            ).logits
         found[chosen] = logits.float().cpu().numpy()
     refuse_not_finite(found, loaded)
     return found
 
 
+def _batch(rows: Sequence[Encoded], pad: int) -> dict[str, npt.NDArray[np.int64]]:
+    """Rows padded on the right, with "attention_mask"."""
+    columns = {name: _padded([row[name] for row in rows], pad if name == "input_ids" else 0) for name in rows[0]}
+    return {**columns, "attention_mask": _padded([[1] * len(row["input_ids"]) for row in rows], 0)}
+
+
 def encode_rows(
     loaded: Loaded, texts: Sequence[str], pairs: Sequence[str] | None, max_len: int
-) -> tuple[list[list[int]], int]:
-    """Token ids as the classifier was trained on them, and how many rows were cut to `max_len`."""
-    whole = encode_texts(loaded.tokenizer, texts, pairs, UNCUT)
-    cut = sum(len(row) > max_len for row in whole)
-    return (encode_texts(loaded.tokenizer, texts, pairs, max_len) if cut else whole), cut
+) -> tuple[list[Encoded], int]:
+    """Rows as the classifier was trained on them, and how many were cut to `max_len` tokens."""
+    return encode_cut(loaded.tokenizer, texts, pairs, max_len)
+
+
+def encode_cut(
+    tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_len: int
+) -> tuple[list[Encoded], int]:
+    """`encode_texts`, and how many rows were longer; only those are tokenized twice."""
+    rows = encode_texts(tokenizer, texts, pairs, UNCUT)
+    long = [index for index, row in enumerate(rows) if len(row["input_ids"]) > max_len]
+    second = None if pairs is None else [pairs[index] for index in long]
+    for index, row in zip(long, encode_texts(tokenizer, [texts[i] for i in long], second, max_len), strict=True):
+        rows[index] = row
+    return rows, len(long)
 
 
 def by_length(lengths: Sequence[int], size: int, cost: int = 0) -> Iterator[list[int]]:

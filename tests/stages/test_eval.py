@@ -187,7 +187,7 @@ def test_answers_are_scored_and_do_not_hang_on_the_batch(models: dict[str, Path]
 def test_the_loss_of_an_answer_is_that_of_training(models: dict[str, Path], tmp_path: Path) -> None:
     import torch
 
-    from ptft.core.encoding import encode_chat
+    from ptft.core.chat import encode_chat
 
     rows = evaluated(tmp_path, CHATS, models["causal"], metrics=("perplexity",))[2]
     loaded = load(models["causal"])

@@ -63,7 +63,7 @@ def test_it_ends_at_the_end_of_text_and_at_the_end_of_the_context(model: Path) -
 
 
 def test_what_cannot_generate_is_refused(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="needs a causal model, and this is a classifier"):
+    with pytest.raises(InputError, match="needs a model that writes, and this is a classifier"):
         next(generate(GenerateRecipe(), str(tiny.bert_classifier(tmp_path / "bert")), "a"))
     with pytest.raises(InputError, match="no such folder"):
         next(generate(GenerateRecipe(), str(tmp_path / "none"), "a"))
@@ -75,3 +75,34 @@ def test_a_damaged_model_is_named_not_sampled_from(tmp_path: Path) -> None:
     broken = tiny.causal(tmp_path / "nan", scale=float("nan"))
     with pytest.raises(InputError, match="not finite"):
         "".join(generate(GenerateRecipe(max_new_tokens=3), str(broken), "a"))
+
+
+# ---------------------------------------------------------------- text to text
+
+
+def test_an_encoder_decoder_says_what_plain_transformers_does(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForSeq2SeqLM
+
+    folder = tiny.seq2seq(tmp_path / "seq2seq", std=0.6)
+    tokenizer = tiny.tokenizer()
+    tokenizer.init_kwargs["task_prefix"] = "say: "
+    tokenizer.save_pretrained(folder)
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    ids = torch.tensor([tokenizer("say: hello")["input_ids"]])
+    made = model.generate(ids, max_new_tokens=8, do_sample=False)[0]
+    recipe = GenerateRecipe(max_new_tokens=8, temperature=0.0, repetition_penalty=1.0)
+    wanted = tokenizer.decode(made, skip_special_tokens=True).replace("\ufffd", "")
+    assert wanted and "".join(generate(recipe, str(folder), "hello")) == wanted
+    with pytest.raises(UsageError, match="no chat template"):
+        "".join(generate(GenerateRecipe(chat=True), str(folder), "hello"))
+
+
+def test_a_causal_model_of_text_to_text_is_asked_as_it_was_trained(tmp_path: Path) -> None:
+    folder = tiny.causal(tmp_path / "causal")
+    recipe = GenerateRecipe(max_new_tokens=8, temperature=0.0, repetition_penalty=1.0)
+    wanted = "".join(generate(recipe, str(folder), "say: hello\n"))
+    tokenizer = tiny.tokenizer()
+    tokenizer.init_kwargs["task_prefix"] = "say: "
+    tokenizer.save_pretrained(folder)
+    assert "".join(generate(recipe, str(folder), "hello")) == wanted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ptft.stages.tokenizer.chat import CHATML
+from ptft.core.chat_templates import CHATML
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog. A model learns from text.",
@@ -95,10 +95,34 @@ def mean_pooled(folder: Path, scale: float = 3.0) -> Path:
     return _saved(with_head(base, Head("classifier", LABELS)), folder, 1.0)
 
 
-def masked(folder: Path) -> Path:
+def masked(folder: Path, **more: Any) -> Path:
     from transformers import BertConfig, BertForMaskedLM
 
-    return _saved(BertForMaskedLM(BertConfig(**sizes(), pad_token_id=1)), folder, 1.0)
+    return _saved(BertForMaskedLM(BertConfig(**sizes(**more), pad_token_id=1)), folder, 1.0)
+
+
+def seq2seq(folder: Path, std: float = 0.0, **more: Any) -> Path:
+    """A T5, whose decoder begins with the padding token. std: of its weights (0: the family's own); with 0.6 what it says hangs
+    on what it reads, else it repeats one token.
+    """
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(1)
+    size = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, **more}
+    config = T5Config(
+        vocab_size=400, pad_token_id=1, eos_token_id=0, decoder_start_token_id=1, dropout_rate=0.0,
+        tie_word_embeddings=not std, **size,
+    )  # fmt: skip
+    model = T5ForConditionalGeneration(config)
+    if std:
+        torch.manual_seed(1)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.dim() > 1:
+                    parameter.normal_(0, std)
+            model.lm_head.weight[:2] = 0  # neither ends nor pads
+    return _saved(model, folder, 1.0)
 
 
 def _labels() -> dict[str, Any]:

@@ -25,14 +25,24 @@ def over_rows(
     rows: (rows, figures). statistic: sums over the rows, shape (resamples, figures), to values, shape (resamples,).
     None where there is nothing to resample.
     """
-    count = len(rows)
+    return over_draws(len(rows), lambda draws: statistic(draws @ rows), resamples, seed)
+
+
+def over_draws(
+    count: int, statistic: Callable[[Floats], Floats], resamples: int = RESAMPLES, seed: int = SEED
+) -> list[float] | None:
+    """The interval of any statistic of `count` rows.
+
+    statistic: how often each row was drawn, shape (resamples, count), to values, shape (resamples,).
+    None where there is nothing to resample.
+    """
     if not resamples or not count:
         return None
     random = np.random.default_rng(seed)
     block = max(1, _BLOCK_BYTES // (8 * count))
     chances = np.full(count, 1 / count)
     values = [
-        statistic(random.multinomial(count, chances, size=min(block, resamples - start)).astype(np.float64) @ rows)
+        statistic(random.multinomial(count, chances, size=min(block, resamples - start)).astype(np.float64))
         for start in range(0, resamples, block)
     ]
     return percentiles(np.concatenate(values))

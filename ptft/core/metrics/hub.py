@@ -6,12 +6,18 @@ from typing import Any
 
 import datasets
 import evaluate
+import numpy as np
 
 from ptft.core.errors import UsageError
 from ptft.core.metrics import names
 from ptft.core.metrics.classification import classification
+from ptft.core.metrics.entities import tagging
 from ptft.core.metrics.likelihood import likelihood
+from ptft.core.metrics.multi_label import multi_label
+from ptft.core.metrics.numbers import numbers
+from ptft.core.metrics.spans import spans
 from ptft.core.metrics.text import bleu, chrf, rouge
+from ptft.core.tagging import scheme_of
 
 _CITATION = "see the docstrings of ptft.core.metrics"
 
@@ -25,10 +31,8 @@ class _Local(evaluate.Metric):
         self.info.metric_name = name
 
     def _info(self) -> evaluate.MetricInfo:
-        if self.metric_name in names.LIKELIHOODS:
-            fields = {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
-        else:
-            fields = {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
+        prediction, reference = _fields(self.metric_name)
+        fields = {"predictions": prediction, "references": reference}
         return evaluate.MetricInfo(
             description=f"{self.metric_name}, computed by ptft", citation=_CITATION, features=datasets.Features(fields)
         )
@@ -45,9 +49,32 @@ def compute(name: str, predictions: Any, references: Any, **options: Any) -> dic
         return classification(list(references), list(predictions), (name,), **options)[name]
     if name in names.LIKELIHOODS:
         return likelihood(predictions, references, references, (name,), **options)[name]
+    if name in names.NUMBERS:
+        return numbers(references, predictions, (name,), **options)[name]
+    if name in names.MANY_LABELS:
+        flags = np.asarray(references, dtype=bool), np.asarray(predictions, dtype=bool)
+        return multi_label(*flags, [str(label) for label in range(flags[0].shape[1])], (name,), **options)[name]
+    if name in names.ENTITIES:
+        scheme = scheme_of(tag for rows in (references, predictions) for row in rows for tag in row)
+        return tagging(references, predictions, (name,), scheme, **options)[name]
+    if name in names.SPANS:
+        return spans(predictions, [[text] for text in references], (name,), **options)[name]
     if name.startswith("rouge"):
         return rouge(predictions, references, (name,), **options)[name]
     return {"bleu": bleu, "chrf": chrf}[name](predictions, references, **options)
+
+
+def _fields(name: str) -> tuple[Any, Any]:
+    """What a prediction and a reference are; of several labels a 0 or 1 for each label, in a fixed order."""
+    if name in names.LIKELIHOODS:
+        return datasets.Value("float64"), datasets.Value("int64")
+    if name in names.NUMBERS:
+        return datasets.Value("float64"), datasets.Value("float64")
+    if name in names.MANY_LABELS and name not in names.LABELS:
+        return datasets.Sequence(datasets.Value("int64")), datasets.Sequence(datasets.Value("int64"))
+    if name in names.ENTITIES:
+        return datasets.Sequence(datasets.Value("string")), datasets.Sequence(datasets.Value("string"))
+    return datasets.Value("string"), datasets.Value("string")
 
 
 def metric(name: str) -> evaluate.Metric:

@@ -20,12 +20,12 @@ Score = dict[str, Any]
 References = Sequence[str | Sequence[str]]  # one text a row, or several of which the best counts
 
 _CHINESE = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
-_UNSPACED = _CHINESE + r"\u3040-\u30ff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # and kana, Thai, Lao, Burmese, Khmer
+UNSPACED = _CHINESE + r"\u3040-\u30ff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # and kana, Thai, Lao, Burmese, Khmer
 _CHINESE_CHARACTER = re.compile(f"[{_CHINESE}]")
 _KANA_OR_HANGUL = re.compile(r"[\u3040-\u30ff\uac00-\ud7af]")
 _LATIN = re.compile(r"[a-zA-Z\u00c0-\u024f]")
 _LETTER = re.compile(r"[^\W\d_]")
-_TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_TOKEN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 OTHER_SHARE = 0.1  # of letters that are not Latin: above it a text is not taken for English
 
 

@@ -5,7 +5,7 @@ from ptft.core.training.engine import micro_batch_of, train
 from ptft.core.training.measure import LmScore, score_blocks
 from ptft.core.training.objectives import Objective
 from ptft.core.training.precision import precision_of
-from ptft.core.training.rows import Padding, Rows
+from ptft.core.training.rows import Padding, Pairs, Rows
 from ptft.core.training.schedule import Schedule
 from ptft.core.training.settings import Settings, Trained
 from ptft.core.training.watch import Watching
@@ -15,6 +15,7 @@ __all__ = [
     "LmScore",
     "Objective",
     "Padding",
+    "Pairs",
     "Rows",
     "Schedule",
     "Settings",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 KEPT = 2
+ENCODER = "prompt_encoder.pt"
 
 
 def checkpoints(folder: Path, kind: str = "checkpoint") -> list[Path]:
@@ -43,6 +44,14 @@ def forget_after(folder: Path, kind: str, step: int) -> None:
             shutil.rmtree(path)
 
 
+def save_encoder(model: Any, checkpoint: Path) -> None:
+    """What makes P-tuning's virtual tokens: peft saves the tokens alone, from which nothing could go on learning."""
+    import torch
+
+    if any(config.peft_type == "P_TUNING" for config in getattr(model, "peft_config", {}).values()):
+        torch.save(model.prompt_encoder.state_dict(), checkpoint / ENCODER)
+
+
 def load_weights(model: Any, checkpoint: Path) -> None:
     """The weights of a checkpoint's model folder into `model`, which is whole.
 
@@ -54,6 +63,10 @@ def load_weights(model: Any, checkpoint: Path) -> None:
         from peft import load_peft_weights, set_peft_model_state_dict
 
         set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device="cpu"))
+        if (checkpoint / ENCODER).is_file():
+            model.prompt_encoder.load_state_dict(
+                torch.load(checkpoint / ENCODER, map_location="cpu", weights_only=True)
+            )
         return
     stored = type(model).from_pretrained(checkpoint, dtype=torch.float32, trust_remote_code=False)
     model.load_state_dict(stored.state_dict())

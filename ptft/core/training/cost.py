@@ -137,6 +137,14 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Frozen:
+    """Bytes that a weight takes which does not learn: of the matrices inside layers, and of all others."""
+
+    layers: float = 4.0
+    others: float = 4.0
+
+
+@dataclass(frozen=True)
 class Memory:
     """Bytes in one process, by part, at the end of a forward pass, when they are most."""
 
@@ -151,20 +159,26 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + self.activations + self.logits
 
 
-def memory_of(config: Any, sizes: Sizes, load: Load, trainable: int | None = None) -> Memory:
-    """Memory to train `config`'s model. trainable: parameters that learn (None: all).
+def memory_of(
+    config: Any, sizes: Sizes, load: Load, trainable: int | None = None, frozen: Frozen | None = None
+) -> Memory:
+    """Memory to train `config`'s model. trainable: parameters that learn (None: all). frozen: how the others are held.
 
     Weights, gradients and AdamW's two moments are fp32; Muon keeps one moment for a hidden matrix. Under 16 bits autocast also
     holds a 16-bit copy of every matrix. DDP adds its buckets, as large as the gradients.
     """
     learnt = sizes.parameters if trainable is None else trainable
+    frozen = frozen or Frozen()
+    rest = max(0, sizes.parameters - learnt)
+    layers = min(rest, sizes.matrices)
+    held = 4 * learnt + round(frozen.layers * layers + frozen.others * (rest - layers))
     share = load.nproc if load.parallel == "fsdp" else 1
-    copies = 2 * (sizes.matrices + sizes.output) if load.low else 0
+    copies = 2 * (sizes.matrices + sizes.output) if load.low and frozen.layers == 4 else 0
     gathered = (2 if load.low else 4) * _largest_unit(config, sizes) if share > 1 else 0
     buckets = 4 * learnt if load.nproc > 1 and load.parallel == "ddp" else 0
     one_moment = round(sizes.hidden * learnt / sizes.parameters) if load.optimizer == "muon" else 0
     return Memory(
-        weights=(4 * sizes.parameters) // share + (copies if share == 1 else gathered),
+        weights=held // share + (copies if share == 1 else gathered),
         gradients=4 * learnt // share + buckets,
         optimizer=(8 * learnt - 4 * one_moment) // share,
         activations=activations(config, load),

@@ -185,6 +185,8 @@ class _Trainer(transformers.Trainer):
         self._collate = collate
         self._ragged = hasattr(source, "lengths")  # rows of unequal length: divided into passes once a step is there
         arguments = _arguments(settings, out.state / "saving")
+        # as the configuration is saved: the Trainer would set it, and T5's encoder alone refuses it; `with_loss` turns it off
+        arguments.use_cache = bool(getattr(model.config, "use_cache", False))
         self._placed = sharding.is_sharded(model)
         # `compute_loss_func` makes the Trainer count the labels of the whole optimizer step
         super().__init__(
@@ -303,6 +305,7 @@ class _Trainer(transformers.Trainer):
         state = sharding.whole_state(self.model) if self._sharded else None
         if rank() == 0:
             self.model.save_pretrained(output_dir, state_dict=state)
+            checkpoints.save_encoder(self.model, Path(str(output_dir)))
             if self.tokenizer is not None:
                 self.tokenizer.save_pretrained(output_dir)
 
@@ -356,7 +359,6 @@ def _arguments(settings: Settings, saving: Path) -> transformers.TrainingArgumen
         bf16=settings.precision in ("bf16", "fp8"),
         fp16=settings.precision == "fp16",
         use_cpu=not torch.cuda.is_available(),
-        use_cache=True,  # as the configuration is saved; `with_loss` turns it off
         ddp_find_unused_parameters=False,
         remove_unused_columns=False,
         train_sampling_strategy="sequential",  # Batches has the order

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,8 @@ def with_loss(model: Any, *, chunked: bool, sparse: bool = False) -> Iterator[No
     chunked: families known to have plain heads compute the loss a block of tokens at a time, and masked ones run their
     prediction head on labelled tokens only; all others, and heads that an adapter wraps, make all logits. sparse: few tokens
     of a causal model have labels, and its output layer sees those only, too. A batch may have
-    "segments" (see `isolation`). A peft model is changed inside its wrapper. Causal labels are `input_ids` with `IGNORED`.
+    "segments" (see `isolation`). A peft model is changed inside its wrapper. Causal labels are `input_ids` with `IGNORED`; an
+    encoder-decoder's are what its decoder writes, each predicted from those before it.
     Within another one it changes nothing. Outside, the model's `forward` is the one from before; its state is never touched. A copy of the model made inside calls
     the original's layers: copy outside.
     """
@@ -67,7 +68,8 @@ def with_loss(model: Any, *, chunked: bool, sparse: bool = False) -> Iterator[No
 
 
 def _with_loss(model: Any, original: Callable[..., Any], chunked: bool, sparse: bool) -> Callable[..., Any]:
-    is_causal = not type(model).__name__.endswith(_MASKED_CLASSES)
+    is_seq2seq = bool(model.config.is_encoder_decoder)
+    is_causal = not is_seq2seq and not type(model).__name__.endswith(_MASKED_CLASSES)
     transform = _transform_of(model) if chunked else None
 
     @functools.wraps(original)  # the Trainer and `generate` read the signature
@@ -80,6 +82,8 @@ def _with_loss(model: Any, original: Callable[..., Any], chunked: bool, sparse: 
         if is_causal:
             labels = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
             inputs["use_cache"] = False  # with a cache, packed documents mix in silence
+        elif is_seq2seq:
+            inputs |= {**_decoder_inputs(model, inputs, labels), "use_cache": False}
         if model.config.model_type in EXPERTS:
             inputs["output_router_logits"] = True
         if transform is None:
@@ -94,6 +98,18 @@ def _with_loss(model: Any, original: Callable[..., Any], chunked: bool, sparse: 
         return SummedLoss(nll, parts)
 
     return forward
+
+
+def _decoder_inputs(model: Any, inputs: Mapping[str, Any], labels: torch.Tensor) -> dict[str, Any]:
+    """What the decoder reads: the labels after the token that it begins with, as each family has it (mBART: the language).
+
+    Families that say so in their `forward` only (M2M100) are given the labels; the mean loss they make of them is not used.
+    """
+    if inputs.get("decoder_input_ids") is not None or inputs.get("decoder_inputs_embeds") is not None:
+        return {}
+    if not hasattr(model, "prepare_decoder_input_ids_from_labels"):
+        return {"labels": labels}
+    return {"decoder_input_ids": model.prepare_decoder_input_ids_from_labels(labels=labels)}
 
 
 # ---------------------------------------------------------------- the token loss

@@ -90,11 +90,42 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """A source and a target each, of unequal lengths: "input_ids" and "labels" of an encoder-decoder."""
+
+    sources: Rows
+    targets: Rows
+
+    @classmethod
+    def of(cls, sources: Iterable[Sequence[int]], targets: Iterable[Sequence[int]]) -> Pairs:
+        return cls(Rows.of({"input_ids": row} for row in sources), Rows.of({"input_ids": row} for row in targets))
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each pair (rows,), both sides."""
+        return self.sources.lengths + self.targets.lengths
+
+    def __getitem__(self, index: int) -> Example:
+        return {**self.sources[index], "labels": self.targets[index]["input_ids"]}
+
+    def save(self, folder: Path) -> None:
+        self.targets.save(folder / "targets")
+        self.sources.save(folder / "sources")
+
+    @classmethod
+    def load(cls, folder: Path) -> Pairs:
+        return cls(Rows.load(folder / "sources"), Rows.load(folder / "targets"))
+
+
+@dataclass(frozen=True)
 class Padding:
     """Examples of unequal length as one right-padded batch with "attention_mask". pad_id: of "input_ids".
 
     Padding is told by length, never by id, so an end-of-text token that doubles as padding is still learnt (trl#1623). Labels a
-    token are padded with `IGNORED`; labels a row are stacked. A batch without padding keeps its mask: a model with its own
+    token are padded with `IGNORED`, to the longest labels (those of `Pairs` have a length of their own); labels a row are stacked. A batch without padding keeps its mask: a model with its own
     pooling asks for it.
     """
 
@@ -103,16 +134,17 @@ class Padding:
 
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         longest = max(len(example["input_ids"]) for example in examples)
-        batch = {name: self._column(name, examples, longest) for name in examples[0]}
+        batch = {name: self._column(name, examples) for name in examples[0]}
         mask = torch.zeros((len(examples), longest), dtype=torch.int64)
         for row, example in enumerate(examples):
             mask[row, : len(example["input_ids"])] = 1
         return {**batch, "attention_mask": mask}
 
-    def _column(self, name: str, examples: Sequence[Mapping[str, Any]], longest: int) -> torch.Tensor:
+    def _column(self, name: str, examples: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         if name == "labels" and not self.token_labels:
             return torch.stack([torch.as_tensor(example[name]) for example in examples])
         fill = {"input_ids": self.pad_id, "labels": IGNORED}.get(name, 0)
+        longest = max(len(example[name]) for example in examples)
         padded = torch.full((len(examples), longest), fill, dtype=torch.int64)
         for row, example in enumerate(examples):
             padded[row, : len(example[name])] = example[name]

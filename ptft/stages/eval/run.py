@@ -18,7 +18,8 @@ from ptft.core.progress import Progress, table_of
 from ptft.core.rows import RejectLog, Row, RowWriter
 from ptft.core.scoring import dtype_here
 from ptft.core.weights import tensors
-from ptft.stages.eval import answers, classify, given, language, protected
+from ptft.stages.eval import answers, classify, given, language, protected, span, tags
+from ptft.stages.eval.prompts import prompts_for
 from ptft.stages.eval.recipe import EvalRecipe
 from ptft.stages.eval.tasks import (
     SHAPES_FOR,
@@ -87,20 +88,23 @@ def _model(
     if unprotected := protected.warning(folder, inputs.data):
         progress.warn(unprotected)
     loaded = load(folder, dtype=dtype_here(folder))
-    shape = shape_for(loaded.kind, inputs.data, recipe, folder)
-    task = task_for(loaded.kind, shape)
+    shape = shape_for(loaded, inputs.data, recipe)
+    task = task_for(loaded, shape)
     metrics = chosen(recipe, task)
     progress.note(f"{loaded.kind} model, {shape.name} rows: {names.listed(metrics)}")
     rows = partial(good_rows, inputs.data, shape, log=log, recipe=recipe)
+    rest = metrics, recipe, writer, progress
     if loaded.kind == "classifier":
-        good = rows(problem=partial(classify.label_problem, loaded.labels))
-        measured = classify.measure(loaded, good, metrics, recipe, writer, progress)
+        measured = classify.measure(loaded, rows(problem=partial(classify.row_problem, loaded)), *rest)
+    elif loaded.kind == "tagger":
+        measured = tags.measure(loaded, rows(problem=partial(tags.problem, loaded)), *rest)
+    elif loaded.kind == "span":
+        measured = span.measure(loaded, rows(problem=span.problem), *rest)
     elif shape.name == "text":
-        measured = language.measure(loaded, rows(problem=language.text_problem), metrics, recipe, writer, progress)
+        measured = language.measure(loaded, rows(problem=language.text_problem), *rest)
     else:
-        answers.require_template(loaded, progress)
-        good = rows(problem=partial(answers.answer_problem, loaded, shape))
-        measured = answers.measure(loaded, shape, good, metrics, recipe, writer, progress)
+        prompts = prompts_for(loaded, shape, progress)
+        measured = answers.measure(loaded, prompts, rows(problem=prompts.problem), *rest)
     return task, measured, {"shape": shape.name, "model": _described(loaded)}
 
 

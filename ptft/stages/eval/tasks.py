@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from ptft.core.errors import InputError, UsageError
@@ -13,7 +12,9 @@ from ptft.core.examples import CONVERSATIONS, Shape, detect, misshapen
 from ptft.core.files import Source
 from ptft.core.formats import read_rows
 from ptft.core.metrics import names
+from ptft.core.models import MANY_LABELS, NUMBER, ONE_LABEL, Loaded
 from ptft.core.rows import Rejected, RejectLog, Row, accepted
+from ptft.core.tagging import scheme_of
 from ptft.stages.eval.recipe import EvalRecipe
 
 Score = dict[str, Any]
@@ -29,12 +30,22 @@ class Task:
 
 
 CLASSIFICATION = Task("classification", names.LABELS, ("accuracy", "f1"))
+MULTI_LABEL = Task("multi-label classification", names.MANY_LABELS, names.MANY_LABELS)
+REGRESSION = Task("regression", names.NUMBERS, names.NUMBERS)
+ENTITIES = Task("entities", (*names.ENTITIES, "f1"), names.ENTITIES)
+TAGS = Task("tags", ("token_accuracy", "f1"), ("token_accuracy", "f1"))
+SPANS = Task("answers in a text", names.SPANS, names.SPANS)
 LANGUAGE = Task("language modelling", names.LIKELIHOODS, names.LIKELIHOODS)
 ANSWERS = Task("answers", (*names.TEXTS, *names.LIKELIHOODS), (*names.TEXTS, *names.LIKELIHOODS))
+TEXTS = Task("texts", names.TEXTS, names.TEXTS)
 GIVEN_LABELS = Task("given labels", (*names.LABELS, *names.TEXTS), ("accuracy", "f1"))
 GIVEN_TEXTS = Task("given texts", (*names.TEXTS, *names.LABELS), names.TEXTS)
 
-SHAPES_FOR = {"classifier": ("pair-label", "text-label"), "causal": (*CONVERSATIONS, "text")}
+SHAPES_FOR: dict[str, tuple[str, ...]] = {
+    "classifier": ("pair-label", "text-label", "labels"), "tagger": ("tags",), "span": ("question-answer",),
+    "seq2seq": ("source-target",), "causal": (*CONVERSATIONS, "text"),
+}  # fmt: skip
+_CLASSIFIERS = {ONE_LABEL: CLASSIFICATION, MANY_LABELS: MULTI_LABEL, NUMBER: REGRESSION}
 
 
 @dataclass(frozen=True)
@@ -46,22 +57,28 @@ class Measured:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def shape_for(kind: str, sources: Sequence[Source], recipe: EvalRecipe, folder: Path) -> Shape:
-    """The shape of the rows, among those that a model of this kind can be measured on."""
-    wanted = SHAPES_FOR.get(kind)
-    if wanted is None:
-        remedy = "measure a classifier made from it: ptft finetune task MODEL DATA -o DIR"
-        raise InputError(
-            "eval takes causal models and classifiers, not a masked model itself", where=str(folder), remedy=remedy
-        )
+def shape_for(loaded: Loaded, sources: Sequence[Source], recipe: EvalRecipe) -> Shape:
+    """The shape of the rows, among those that the model can be measured on."""
+    wanted = SHAPES_FOR.get(loaded.kind, ())
+    if not wanted:
+        remedy = "measure a model made from it for a task: ptft finetune task MODEL DATA -o DIR"
+        what = f"eval takes models that write, classify, tag or answer, not a {loaded.kind} model itself"
+        raise InputError(what, where=str(loaded.folder), remedy=remedy)
+    if loaded.kind == "classifier":
+        several = loaded.problem == MANY_LABELS
+        wanted = tuple(name for name in wanted if (name == "labels") == several)
     rows = (row for row in read_rows(sources, columns=recipe.columns) if isinstance(row, Row))
     return detect(rows, wanted)
 
 
-def task_for(kind: str, shape: Shape) -> Task:
-    if kind == "classifier":
-        return CLASSIFICATION
-    return LANGUAGE if shape.name == "text" else ANSWERS
+def task_for(loaded: Loaded, shape: Shape) -> Task:
+    if loaded.kind == "classifier":
+        return _CLASSIFIERS[loaded.problem]
+    if loaded.kind == "tagger":
+        return TAGS if scheme_of(loaded.labels) == "plain" else ENTITIES
+    if loaded.kind == "causal":
+        return LANGUAGE if shape.name == "text" else ANSWERS
+    return SPANS if loaded.kind == "span" else TEXTS
 
 
 def chosen(recipe: EvalRecipe, task: Task) -> tuple[str, ...]:

@@ -62,7 +62,8 @@ def _refuse_quantised(folder: Path) -> None:
 
 def _merged(loaded: Loaded, folder: Path) -> tuple[Loaded, Path]:
     """The model without adapters, and where it is saved whole: an adapter is merged in full precision first."""
-    from ptft.core.models import merged, save
+    from ptft.core.adapters import merged
+    from ptft.core.models import save
 
     whole = merged(loaded)
     if whole is loaded:
@@ -152,12 +153,13 @@ def _without_weights(folder: Path) -> Any:
     """The network of a checkpoint (of an adapter: its base) on torch's meta device."""
     import torch
 
+    from ptft.core import adapters
     from ptft.core.contracts import CHECKPOINT
-    from ptft.core.models import adapter_base, kind_of, load_config, readable
+    from ptft.core.models import kind_of, load_config, readable
 
     CHECKPOINT.require(folder)
     with readable(folder):
-        base = adapter_base(folder) if (folder / "adapter_config.json").is_file() else folder
+        base = adapters.base_folder(folder) if adapters.is_adapter(folder) else folder
         config = load_config(base)
         import transformers
 

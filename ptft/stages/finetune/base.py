@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptft.core import models
+from ptft.core import adapters, models
 from ptft.core.contracts import CHECKPOINT, Inputs, Output
 from ptft.core.errors import InputError
 from ptft.core.models import Kind
 from ptft.core.training.refusals import refuse_undoable
 from ptft.core.weights import is_quantised
+from ptft.stages.finetune import methods
 from ptft.stages.finetune.recipe import FinetuneRecipe
-
-ADAPTER = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,16 @@ class Base:
         return models.seq_len_of(self.config)
 
     def length(self, recipe: FinetuneRecipe) -> int:
-        return min(recipe.max_seq_len or self.seq_len, self.seq_len)
+        """Tokens of a row at most: what the base takes, less the virtual tokens that a method puts before them."""
+        most = self.seq_len - (recipe.prompt.tokens if recipe.method in methods.PROMPT_METHODS else 0)
+        return min(recipe.max_seq_len or most, most)
 
 
 def base_of(recipe: FinetuneRecipe, inputs: Inputs, out: Output | None) -> Base:
     """The base named on the command line; an adapter is merged into its own base first, in `out` (None: only looked at).
 
-    Raises `InputError` for a quantised model, for a classifier or the like, and for an adapter that another would be put on.
+    Raises `InputError` for a quantised model, for a classifier or the like, and for an adapter that another would be put on;
+    `UsageError` for a method that makes no sense here.
     """
     refuse_undoable(recipe.precision, recipe.hardware)
     named = CHECKPOINT.require(inputs.folders["model"])
@@ -52,20 +54,21 @@ def base_of(recipe: FinetuneRecipe, inputs: Inputs, out: Output | None) -> Base:
     if kind in models.HEADED:
         remedy = "start from the language model that it was made from"
         raise InputError(f"the base is a {kind}: it has a head for its own task", where=str(named), remedy=remedy)
-    return Base(folder, named, kind, config, models.load_tokenizer(named))
+    base = Base(folder, named, kind, config, models.load_tokenizer(named))
+    methods.refuse_unfit(recipe, base)
+    return base
 
 
 def _plain(recipe: FinetuneRecipe, named: Path, out: Output | None) -> Path:
-    if not (named / ADAPTER).is_file():
+    if not adapters.is_adapter(named):
         return named
     if recipe.method not in ("full", "partial"):
         remedy = "merge it first (ptft finetune merge), train on with --method full, or start from the adapter's base"
         raise InputError("the base is itself an adapter", where=str(named), remedy=remedy)
     if out is None:
-        return models.adapter_base(named)
+        return adapters.base_folder(named)
     folder = out.state / "merged"
     if not (folder / "config.json").is_file():
-        loaded = models.merged(models.load(named, dtype="float32"))
-        models.save(loaded.model, loaded.tokenizer, out.state / "merging")
+        models.save(adapters.merged_from(named), models.load_tokenizer(named), out.state / "merging")
         (out.state / "merging").replace(folder)
     return folder

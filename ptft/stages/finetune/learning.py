@@ -7,19 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ptft.core import models
+from ptft.core import hardware, models
 from ptft.core.contracts import Output, Result
 from ptft.core.errors import UsageError
 from ptft.core.progress import Progress, Silent
 from ptft.core.training import Schedule, Settings, Trained, Watching, micro_batch_of, precision_of, processes, train
-from ptft.core.training.cost import Load, memory_of, sizes_of
+from ptft.core.training.cost import Load
 from ptft.core.training.logs import publish
 from ptft.core.training.processes import world_size
 from ptft.stages.finetune import methods
+from ptft.stages.finetune.memory import estimated_memory
 from ptft.stages.finetune.purpose import Prepared
 from ptft.stages.finetune.recipe import FinetuneRecipe
-
-GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def _before(prepared: Prepared, model: Any, progress: Progress) -> dict[str, flo
         return {}
     model.to(models.device())
     with progress.step("measuring before", total=1, unit="times") as step:
-        found = prepared.measure(model)
+        found = prepared.measure_before(model)
         step.advance()
     return found
 
@@ -97,14 +96,15 @@ def _watching(prepared: Prepared) -> Watching:
 
 def settings_for(prepared: Prepared, model: Any, precision: Any) -> Settings:
     recipe, rows = prepared.recipe, prepared.rows
-    if recipe.batch_size % world_size():
+    batch = prepared.batch
+    if batch % world_size():
         remedy = "take a --batch-size that every process can have an equal share of, or another --nproc"
-        raise UsageError(f"{recipe.batch_size} rows a step cannot be shared by {world_size()} processes", remedy=remedy)
-    steps, wanted = steps_of(recipe, rows), recipe.hardware
-    epoch = max(1, round(rows / recipe.batch_size))
+        raise UsageError(f"{batch} rows a step cannot be shared by {world_size()} processes", remedy=remedy)
+    steps, wanted = steps_of(recipe, rows, batch), recipe.hardware
+    epoch = max(1, round(rows / batch))
     return Settings(
-        steps=steps, batch=recipe.batch_size,
-        micro_batch=micro_batch_of(recipe.batch_size, wanted.micro_batch, typical_length(prepared), world_size()),
+        steps=steps, batch=batch,
+        micro_batch=micro_batch_of(batch, wanted.micro_batch, typical_length(prepared), world_size()),
         lr=recipe.lr or methods.default_lr(recipe.method, model), schedule=Schedule(recipe.schedule, steps, round(recipe.warmup * steps)),
         weight_decay=recipe.weight_decay, clip=recipe.clip, beta2=0.999, precision=precision, save_every=recipe.save_every,
         eval_every=recipe.eval_every or epoch, seed=recipe.seed, checkpointing=wanted.checkpointing, compile=wanted.compile,
@@ -120,8 +120,9 @@ def typical_length(prepared: Prepared) -> int:
     return prepared.length if lengths is None else max(1, math.ceil(lengths.mean()))
 
 
-def steps_of(recipe: FinetuneRecipe, rows: int) -> int:
-    return max(1, round(recipe.epochs * rows / recipe.batch_size))
+def steps_of(recipe: FinetuneRecipe, rows: int, batch: int) -> int:
+    """Optimizer steps of `batch` rows each."""
+    return max(1, round(recipe.epochs * rows / batch))
 
 
 def announce(prepared: Prepared, model: Any, settings: Settings, progress: Progress) -> None:
@@ -130,7 +131,7 @@ def announce(prepared: Prepared, model: Any, settings: Settings, progress: Progr
     share = f"{trainable / max(parameters, 1):.2%}"
     what = f"{prepared.recipe.method}: {trainable:,} of {parameters:,} parameters train ({share})"
     memory = memory_needed(prepared, model, settings)
-    needed = f"; about {memory / GIB:,.2f} GiB" if memory else ""
+    needed = f"; at most {hardware.shown_bytes(memory)}" if memory else ""
     progress.note(
         f"{what}{needed}; {prepared.rows:,} rows, {settings.steps:,} steps at a learning rate of {settings.lr:.2g}"
     )
@@ -140,14 +141,12 @@ def memory_needed(prepared: Prepared, model: Any, settings: Settings) -> int:
     """Bytes in one process, by `cost.memory_of`; 0 where the family's sizes are not known to it."""
     _, trainable = models.count_parameters(model)
     load = Load(
-        settings.micro_batch, typical_length(prepared), settings.precision, "adamw", settings.checkpointing, settings.chunked,
-        1.0, world_size(), settings.parallel, models.device().type,
+        settings.micro_batch, typical_length(prepared), settings.precision, "adamw", settings.checkpointing,
+        settings.chunked, 1.0, world_size(), settings.parallel, models.device().type,
     )  # fmt: skip
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    try:
-        return memory_of(inner.config, sizes_of(inner), load, trainable).total
-    except (AttributeError, TypeError):
-        return 0
+    found = estimated_memory(prepared.recipe, inner, load, trainable)
+    return found.total if found else 0
 
 
 # ---------------------------------------------------------------- what came of it

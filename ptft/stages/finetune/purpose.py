@@ -43,6 +43,11 @@ class Prepared(ABC):
     counts: dict[str, Any]
 
     @property
+    def batch(self) -> int:
+        """Examples of `source` an optimizer step."""
+        return self.recipe.batch_size
+
+    @property
     def objective(self) -> Objective:
         return Objective("tokens")
 
@@ -80,6 +85,10 @@ class Prepared(ABC):
     @abstractmethod
     def measure(self, model: Any) -> dict[str, float]:
         """Figures of a model on what is held out, "val_loss" among them. In a group, every process calls it."""
+
+    def measure_before(self, model: Any) -> dict[str, float]:
+        """The same figures of the base. model: not trained yet."""
+        return self.measure(model)
 
     @property
     def measures_before(self) -> bool:

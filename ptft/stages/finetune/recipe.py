@@ -139,6 +139,10 @@ class DomainRecipe(FinetuneRecipe):
     )
     isolate: bool = knob(False, "a token attends to its own document only")
 
+    def problems(self) -> list[str]:
+        share_alone = not self.general and self.general_share != DomainRecipe.general_share
+        return [*super().problems(), *(["general_share: does nothing without --general"] if share_alone else [])]
+
 
 @dataclass(frozen=True, kw_only=True)
 class InstructionRecipe(FinetuneRecipe):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from ptft.core.contracts import Inputs
 from ptft.core.examples import Shape, detect, misshapen
 from ptft.core.files import Source
 from ptft.core.formats import read_rows
 from ptft.core.rows import Rejected, RejectLog, Row, accepted
+
+Item = TypeVar("Item")
 
 
 def read_shaped(
@@ -38,7 +41,7 @@ def read_held_out(
     return read_shaped(inputs.rows["eval_data"], wanted, columns, log) if "eval_data" in inputs.rows else None
 
 
-def divided(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
+def divided(rows: Sequence[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
     """(to learn from, to measure on), each in the order of the input. Drawn with the seed: the same for whoever asks.
 
     Copies of a text on both sides would flatter the figures: `ptft split` keeps near-duplicates together, this does not.

@@ -1,4 +1,4 @@
-"""`ptft generate`: text from a causal model, piece by piece."""
+"""`ptft generate`: text from a causal model or an encoder-decoder, piece by piece."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptft.core.encoding import encode_prompt, ensure_template, stop_ids
+from ptft.core.chat import encode_prompt, ensure_template, stop_ids
 from ptft.core.errors import InputError, UsageError
 from ptft.core.models import Loaded
-from ptft.core.scoring import dtype_here, refuse_not_finite
+from ptft.core.prompting import encode_sources, prefix_of
+from ptft.core.scoring import UNCUT, dtype_here, refuse_not_finite
 from ptft.stages.generate.recipe import GenerateRecipe
 
 UNFINISHED = "\ufffd"  # what decoding puts where a character's bytes are not all there
@@ -19,15 +20,18 @@ def generate(recipe: GenerateRecipe, model: str, prompt: str) -> Iterator[str]:
     """Pieces of text as they come; the same seed gives the same text.
 
     Ends at an end-of-text token (in a chat: end of turn), after `max_new_tokens`, or where the model's context is full.
-    Raises `InputError` for a folder that is not a causal model, or a prompt that fills its context.
+    A model that learnt text to text is asked with the text before its source, which its tokenizer knows. Raises `InputError`
+    for a folder whose model does not write, or a prompt that fills its context.
     """
     from ptft.core.models import load
 
     folder = Path(model)
     loaded = load(folder, dtype=dtype_here(folder))
-    if loaded.kind != "causal":
-        remedy = "name a checkpoint made with `ptft pretrain --objective causal`, or one fine-tuned from it"
-        raise InputError(f"generate needs a causal model, and this is a {loaded.kind} one", where=model, remedy=remedy)
+    if loaded.kind not in ("causal", "seq2seq"):
+        remedy = "name a causal checkpoint or an encoder-decoder: a pretrained one, or one fine-tuned from it"
+        raise InputError(
+            f"generate needs a model that writes, and this is a {loaded.kind} one", where=model, remedy=remedy
+        )
     ids = _prompt_ids(recipe, loaded, prompt)
     pieces = _Pieces(loaded.tokenizer)
     for token in _tokens(recipe, loaded, ids):
@@ -40,11 +44,15 @@ def generate(recipe: GenerateRecipe, model: str, prompt: str) -> Iterator[str]:
 
 def _prompt_ids(recipe: GenerateRecipe, loaded: Loaded, prompt: str) -> list[int]:
     tokenizer = loaded.tokenizer
+    if recipe.chat and loaded.kind == "seq2seq":
+        raise UsageError("an encoder-decoder has no chat template", remedy="leave out --chat")
     if recipe.chat:
         if not prompt.strip():
             raise UsageError("an empty message", remedy='ptft generate MODEL --chat "your message"')
         ensure_template(tokenizer)
         ids = encode_prompt(tokenizer, [{"role": "user", "content": prompt}])
+    elif loaded.kind == "seq2seq" or prefix_of(tokenizer) is not None:
+        (ids,), _ = encode_sources(tokenizer, [prompt], [UNCUT], causal=loaded.kind == "causal")
     else:
         ids = list(tokenizer(prompt)["input_ids"])
         if ids and ids[-1] == tokenizer.eos_token_id and not prompt.endswith(tokenizer.eos_token):
@@ -67,20 +75,46 @@ def _tokens(recipe: GenerateRecipe, loaded: Loaded, ids: Sequence[int]) -> Itera
     torch.manual_seed(recipe.seed)
     choose = _sampler(recipe)
     stops = _stops(loaded, recipe.chat)
-    seen = torch.tensor([ids], device=loaded.model.device)
+    writing = _Writing(loaded, ids)
+    seen = torch.tensor([writing.begin], device=loaded.model.device)
     fresh, cache = seen, None
     with torch.inference_mode():
-        for _ in range(min(recipe.max_new_tokens, loaded.seq_len - len(ids))):
-            output = loaded.model(input_ids=fresh, past_key_values=cache, use_cache=True)
+        for _ in range(min(recipe.max_new_tokens, loaded.seq_len - len(writing.begin))):
+            output = writing.step(fresh, cache)
             cache = output.past_key_values
             logits = output.logits[:, -1].float()
             refuse_not_finite(logits.cpu().numpy(), loaded)
+            logits[:, writing.barred] = -torch.inf
             token = choose(seen, logits)
             if token in stops:
                 return
             yield token
             fresh = torch.tensor([[token]], device=seen.device)
             seen = torch.cat([seen, fresh], dim=1)
+
+
+class _Writing:
+    """begin: what the model goes on from: the prompt, or what an encoder-decoder, which has read it, begins with. barred: tokens
+    it never writes (Marian's padding).
+    """
+
+    def __init__(self, loaded: Loaded, ids: Sequence[int]) -> None:
+        import torch
+
+        self.model, self.begin, self.barred = loaded.model, list(ids), list[int]()
+        self.given: dict[str, Any] = {}
+        self.reads = "input_ids"
+        if loaded.kind == "seq2seq":
+            asked = torch.tensor([ids], device=loaded.model.device)
+            with torch.inference_mode():
+                self.given = {"encoder_outputs": loaded.model.get_encoder()(input_ids=asked)}
+            self.reads, named = "decoder_input_ids", loaded.model.generation_config
+            first = (named.decoder_start_token_id, named.forced_bos_token_id)
+            self.begin = [token for token in first if token is not None] or [loaded.model.config.decoder_start_token_id]
+            self.barred = [words[0] for words in named.bad_words_ids or () if len(words) == 1]
+
+    def step(self, fresh: Any, cache: Any) -> Any:
+        return self.model(**{self.reads: fresh}, **self.given, past_key_values=cache, use_cache=True)
 
 
 def _sampler(recipe: GenerateRecipe) -> Any:

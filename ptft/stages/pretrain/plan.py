@@ -51,7 +51,9 @@ def plan(recipe: PretrainRecipe, inputs: Inputs, progress: Progress) -> Plan:
         progress.warn(f"{what}: add text, or lower --tokens")
     available = hardware.memory_available()
     if memory.total * (load.nproc if load.device == "cpu" else 1) > available:
-        progress.warn(f"{_gib(memory.total)} are needed and {_gib(available)} are free: the run will not fit")
+        progress.warn(
+            f"{hardware.shown_bytes(memory.total)} are needed and {hardware.shown_bytes(available)} are free: the run will not fit"
+        )
     lines = (*_model_lines(work), *_token_lines(work), *_memory_lines(memory, load), *_time_lines(recipe, work, load))
     rows = [_gpu_row(gpu, recipe, work, load) for gpu in hardware.GPUS]
     title = f"at {UTILISATION:.0%} of the peak of {load.nproc} such GPU{'s' if load.nproc > 1 else ''}"
@@ -145,12 +147,12 @@ def _memory_lines(memory: Memory, load: Load) -> tuple[tuple[str, object], ...]:
     each = " in each process" if load.nproc > 1 else ""
     return (
         ("sequences a pass", load.micro_batch),
-        (f"memory{each} ({load.precision})", _gib(memory.total)),
-        ("  weights", _gib(memory.weights)),
-        ("  gradients", _gib(memory.gradients)),
-        (f"  optimizer ({load.optimizer})", _gib(memory.optimizer)),
-        ("  activations", _gib(memory.activations)),
-        (f"  logits ({'chunked' if load.chunked else 'plain'})", _gib(memory.logits)),
+        (f"memory{each} ({load.precision})", hardware.shown_bytes(memory.total)),
+        ("  weights", hardware.shown_bytes(memory.weights)),
+        ("  gradients", hardware.shown_bytes(memory.gradients)),
+        (f"  optimizer ({load.optimizer})", hardware.shown_bytes(memory.optimizer)),
+        ("  activations", hardware.shown_bytes(memory.activations)),
+        (f"  logits ({'chunked' if load.chunked else 'plain'})", hardware.shown_bytes(memory.logits)),
     )
 
 
@@ -162,8 +164,8 @@ def _time_lines(recipe: PretrainRecipe, work: _Work, load: Load) -> tuple[tuple[
     return (
         ("this device", hardware.device_name()),
         ("its measured peak", f"{peak / 1e12:.3g} TFLOP/s in {load.precision}"),
-        ("checkpoint on disk", _gib(4 * work.sizes.parameters)),
-        ("time on this device", f"{duration(seconds)}, {how}"),
+        ("checkpoint on disk", hardware.shown_bytes(4 * work.sizes.parameters)),
+        ("time on this device", f"{hardware.shown_seconds(seconds)}, {how}"),
     )
 
 
@@ -184,22 +186,17 @@ def _gpu_row(gpu: hardware.Gpu, recipe: PretrainRecipe, work: _Work, load: Load)
     ]
     fits = next((tried for tried in loads if _needed(work, tried) <= USABLE * gpu.memory * GIB), None)
     if fits is None:
-        return (gpu.name, shown, precision, "does not fit", _gib(_needed(work, loads[-1])), "-")
+        return (gpu.name, shown, precision, "does not fit", hardware.shown_bytes(_needed(work, loads[-1])), "-")
     seconds = work.flops / (gpu.flops(precision) * UTILISATION * load.nproc)
-    return (gpu.name, shown, precision, fits.micro_batch, _gib(_needed(work, fits)), duration(seconds))
+    return (
+        gpu.name,
+        shown,
+        precision,
+        fits.micro_batch,
+        hardware.shown_bytes(_needed(work, fits)),
+        hardware.shown_seconds(seconds),
+    )
 
 
 def _needed(work: _Work, load: Load) -> int:
     return memory_of(work.config, work.sizes, load).total
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:,.2f} GiB" if size >= GIB else f"{size / 2**20:,.1f} MiB"
-
-
-def duration(seconds: float) -> str:
-    """Two digits of the largest unit that fits."""
-    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:,.3g} {unit}" if seconds < 1000 * size else f"{seconds / size:,.0f} {unit}"
-    return f"{max(seconds, 0.1):.2g} s"

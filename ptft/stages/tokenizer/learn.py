@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from ptft.core.chat_setup import checked
+from ptft.core.chat_templates import ChatFormat
 from ptft.core.progress import Progress, Silent
-from ptft.stages.tokenizer.chat import ChatFormat, checked
 from ptft.stages.tokenizer.presets import SPECIAL, untrained
 from ptft.stages.tokenizer.recipe import BYTES, TokenizerRecipe
 

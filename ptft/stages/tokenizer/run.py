@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ptft.core.chat_templates import FORMATS, ChatFormat, from_file
 from ptft.core.contracts import Inputs, Output, Plan, Result
 from ptft.core.files import write_json
 from ptft.core.progress import Progress
@@ -13,7 +14,6 @@ from ptft.core.sample import TextEstimate, estimate_text
 from ptft.core.tokenizer_report import report_tables
 from ptft.core.workers import cores
 from ptft.stages.tokenizer import memory, sampling
-from ptft.stages.tokenizer.chat import FORMATS, ChatFormat, from_file
 from ptft.stages.tokenizer.learn import learnt, try_template, wanted_size, wrapped
 from ptft.stages.tokenizer.presets import untrained
 from ptft.stages.tokenizer.recipe import TokenizerRecipe

@@ -16,7 +16,8 @@ from ptft.stages.pretrain import measured
 from ptft.stages.pretrain import plan as planning
 from ptft.stages.pretrain.budget import budget_of
 from ptft.stages.pretrain.measured import seconds_to_train
-from ptft.stages.pretrain.plan import duration, plan
+from ptft.core.hardware import shown_seconds
+from ptft.stages.pretrain.plan import plan
 from ptft.stages.pretrain.recipe import Architecture, Hardware, Masking, PretrainRecipe
 
 SMALL = Architecture(layers=2, width=64)
@@ -157,7 +158,7 @@ def test_the_time_on_a_gpu_is_flops_over_two_fifths_of_its_peak(inputs):
     recipe = PretrainRecipe(model="gpt2-124m", seq_len=1024, tokens=10**9, precision="fp32")
     work = planning._work(recipe, inputs)
     seconds = work.flops / (67e12 * 0.4)
-    assert rows_by_gpu(recipe, inputs)["H100"][2::3] == ("fp32", duration(seconds))
+    assert rows_by_gpu(recipe, inputs)["H100"][2::3] == ("fp32", shown_seconds(seconds))
 
 
 def test_an_old_gpu_takes_fp16(inputs):
@@ -170,7 +171,7 @@ def test_an_old_gpu_takes_fp16(inputs):
     [(0.01, "0.1 s"), (12.34, "12 s"), (89, "89 s"), (90, "1.5 min"), (5400, "1.5 h"), (129_600, "1.5 days"), (1e9, "11,574 days")],
 )  # fmt: skip
 def test_durations(seconds, said):
-    assert duration(seconds) == said
+    assert shown_seconds(seconds) == said
 
 
 # ---------------------------------------------------------------- the time here

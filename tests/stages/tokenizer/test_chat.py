@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from tokenizer_making import TEXTS, make, write_rows
 
-from ptft.core.encoding import IGNORED, encode_chat, stop_ids
+from ptft.core.chat import encode_chat, stop_ids
+from ptft.core.chat_templates import FORMATS
+from ptft.core.encoding import IGNORED
 from ptft.core.errors import InputError
-from ptft.stages.tokenizer.chat import FORMATS
 
 CONVERSATION = [
     {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi <there>"},
