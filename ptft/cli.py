@@ -220,7 +220,11 @@ def _prepare(arguments: dict[str, tuple[str, ...]], flags: dict[str, Any]) -> No
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     warnings.filterwarnings("ignore", category=FutureWarning)  # the libraries' to each other, not the user's to mend
-    for name in ("torchao", "torch.utils._pytree", "bitsandbytes"):  # they warn, on import, of GPU kernels that a CPU does not have
+    for name in (
+        "torchao",
+        "torch.utils._pytree",
+        "bitsandbytes",
+    ):  # they warn, on import, of GPU kernels that a CPU does not have
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

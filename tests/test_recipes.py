@@ -20,5 +20,5 @@ def test_recipe_parses(file):
     named = yaml.safe_load(file.read_text())["stage"]
     stage = next(stage for stage in STAGES if stage.name == named)
     # paths a recipe leaves to the command line are required by the stage, not by the file
-    needs = {"pack": ["tokenizer=somewhere"]}.get(named, [])
+    needs = {"pack": ["tokenizer=somewhere"], "finetune domain": ["general=somewhere"]}.get(named, [])
     resolve(stage.recipe, stage.name, file=file, sets=needs)

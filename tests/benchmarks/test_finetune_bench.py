@@ -19,6 +19,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
     """A module of benchmarks/ or of its peers' scripts, which finds its neighbours as when it is run."""
     before = set(sys.modules)
+    monkeypatch.delitem(sys.modules, "finetuning", raising=False)  # the helper of other tests has that name too
     for folder in (FOLDER, FOLDER / "finetune_peers"):
         monkeypatch.syspath_prepend(str(folder))
     yield importlib.import_module

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,9 +83,16 @@ def _before(prepared: Prepared, model: Any, progress: Progress) -> dict[str, flo
         return {}
     model.to(models.device())
     with progress.step("measuring before", total=1, unit="times") as step:
-        found = prepared.measure_before(model)
+        with _without_virtual_tokens(prepared, model):
+            found = prepared.measure_before(model)
         step.advance()
     return found
+
+
+def _without_virtual_tokens(prepared: Prepared, model: Any) -> AbstractContextManager[Any]:
+    """The base as it is: virtual tokens that nothing taught yet would only disturb it. Other methods begin without effect."""
+    bare: AbstractContextManager[Any] = nullcontext()
+    return model.disable_adapter() if prepared.recipe.method in methods.PROMPT_METHODS else bare
 
 
 def _watching(prepared: Prepared) -> Watching:

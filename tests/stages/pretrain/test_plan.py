@@ -10,13 +10,13 @@ from ptft.core import hardware
 from ptft.core.contracts import Inputs
 from ptft.core.errors import UsageError
 from ptft.core.files import expand
+from ptft.core.hardware import shown_seconds
 from ptft.core.progress import Silent
 from ptft.core.training.cost import Load, flops_per_token, memory_of, sizes_from
 from ptft.stages.pretrain import measured
 from ptft.stages.pretrain import plan as planning
 from ptft.stages.pretrain.budget import budget_of
 from ptft.stages.pretrain.measured import seconds_to_train
-from ptft.core.hardware import shown_seconds
 from ptft.stages.pretrain.plan import plan
 from ptft.stages.pretrain.recipe import Architecture, Hardware, Masking, PretrainRecipe
 
