@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
@@ -18,22 +18,36 @@ from ptft.core.training.data import Batches, Example, Source
 from ptft.core.training.heads import with_loss
 from ptft.core.training.objectives import Objective
 from ptft.core.training.optimizers import optimizer_of
-from ptft.core.training.passes import even_passes
+from ptft.core.training.passes import even_passes, even_sums
 from ptft.core.training.precision import to_fp8, use_liger
 from ptft.core.training.processes import barrier, rank, summed, world_size
+from ptft.core.training.rows import Flat
 from ptft.core.training.settings import Settings, Trained
 from ptft.core.training.watch import BEST, Watcher, Watching, best_step, peak_memory
 
 Collate = Callable[[Sequence[Example]], dict[str, torch.Tensor]]
 
+# Of one length; padded to the longest; one behind the other, where attention is the square of them all
+Passes = Literal["even", "padded", "flat"]
+PASS_TOKENS: dict[str, dict[Passes, int]] = {
+    "cpu": {"even": 2048, "padded": 512, "flat": 512}, "cuda": {"even": 16_384, "padded": 16_384, "flat": 4096},
+}  # fmt: skip
 
-def micro_batch_of(batch: int, wanted: int, length: int, processes: int = 1) -> int:
+
+def passes_of(source: Source, collate: Collate) -> Passes:
+    """How the examples of a source lie in a forward pass."""
+    if not hasattr(source, "lengths"):
+        return "even"
+    return "flat" if isinstance(collate, Flat) else "padded"
+
+
+def micro_batch_of(batch: int, wanted: int, length: int, processes: int = 1, passes: Passes = "even") -> int:
     """Examples a forward pass: the largest divisor of a process's share of `batch` that is at most `wanted`.
 
     A divisor, so that accumulation is exact. wanted 0: what fills a GPU, or stays within a CPU's cache (measured:
-    docs/log.md), given `length` tokens an example.
+    docs/log.md), given `length` tokens an example, the mean where they are of unequal length. passes: how examples lie in one.
     """
-    tokens = 16_384 if torch.cuda.is_available() else 2048
+    tokens = PASS_TOKENS["cuda" if torch.cuda.is_available() else "cpu"][passes]
     share = max(1, batch // processes)
     most = wanted or max(1, tokens // length)
     return next(size for size in range(min(most, share), 0, -1) if share % size == 0)
@@ -183,14 +197,14 @@ class _Trainer(transformers.Trainer):
         self._losses = self._token_loss if objective.name == "tokens" else self._head_loss
         data = Batches(source, settings.steps * settings.batch, settings.seed)
         self._collate = collate
-        self._ragged = hasattr(source, "lengths")  # rows of unequal length: divided into passes once a step is there
+        self._passes = passes_of(source, collate)  # rows of unequal length are divided once a step is there
         arguments = _arguments(settings, out.state / "saving")
         # as the configuration is saved: the Trainer would set it, and T5's encoder alone refuses it; `with_loss` turns it off
         arguments.use_cache = bool(getattr(model.config, "use_cache", False))
         self._placed = sharding.is_sharded(model)
         # `compute_loss_func` makes the Trainer count the labels of the whole optimizer step
         super().__init__(
-            model=model, args=arguments, train_dataset=data, data_collator=_Held if self._ragged else collate,
+            model=model, args=arguments, train_dataset=data, data_collator=collate if self._passes == "even" else _Held,
             compute_loss_func=self._losses,
         )  # fmt: skip
         self._sharded = self._placed  # only now: the Trainer refuses to save sharded models, which it cannot but we can
@@ -214,10 +228,11 @@ class _Trainer(transformers.Trainer):
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
         """The forward passes of an optimizer step, and how many labels they have."""
         drawn, labels = super().get_batch_samples(epoch_iterator, num_batches, device)
-        if not self._ragged:
+        if self._passes == "even":
             return drawn, labels
         rows = [row for held in drawn for row in held.examples]
-        divided = even_passes([len(row["input_ids"]) for row in rows], len(drawn))
+        divide = even_sums if self._passes == "flat" else even_passes
+        divided = divide([len(row["input_ids"]) for row in rows], len(drawn))
         passes = [self._collate([rows[index] for index in chosen]) for chosen in divided]
         return passes, self._get_num_items_in_batch(passes, device)
 

@@ -15,6 +15,8 @@ import torch
 from ptft.core.errors import UsageError
 
 Ids = npt.NDArray[np.int64]
+# causal families that tests prove to keep documents apart by positions that restart
+BY_POSITIONS = ("llama", "gpt2", "qwen2", "qwen3", "mistral", "mixtral", "qwen3_moe")
 MASKS = ("sdpa", "eager")  # the attention implementations that take a mask as a tensor
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert")  # their positions begin after the padding token's id
 

@@ -79,22 +79,32 @@ def _score(model: Any, source: Source, chosen: range, sizes: npt.NDArray[np.int3
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
-def score_rows(model: Any, rows: Source, collate: Collate, *, batch: int = 8) -> float:
-    """Mean loss in nats of a labelled token, over all processes of a group. Rows of like length go together."""
+def score_rows(model: Any, rows: Source, collate: Collate, *, tokens: int = 2048) -> float:
+    """Mean loss in nats of a labelled token, over all processes of a group. tokens: a forward pass, or one row that is longer."""
     was_training = model.training
     model.eval()
     nll, labels = 0.0, 0
-    lengths = getattr(rows, "lengths", np.zeros(len(rows)))
-    order = np.argsort(-lengths, kind="stable")
+    passes = _of_like_length(rows, tokens)
     with with_loss(model, chunked=True, sparse=True):
-        for start in range(0, len(rows), batch * world_size()):
-            first = start + batch * rank()
-            chosen = range(min(first, len(rows)), min(first + batch, len(rows)))
+        for start in range(0, len(passes), world_size()):
             # every process takes part in each pass, for the sake of sharded models
-            made = collate([rows[int(order[index])] for index in chosen or range(1)])
+            mine = start + rank() < len(passes)
+            made = collate([rows[index] for index in passes[start + rank() if mine else start]])
             found = float(model(**{name: value.to(model.device) for name, value in made.items()}).loss)
-            if chosen:
+            if mine:
                 nll, labels = nll + found, labels + int((made["labels"] != IGNORED).sum())
     model.train(was_training)
     total, count = summed([nll, float(labels)])
     return total / max(count, 1.0)
+
+
+def _of_like_length(rows: Any, tokens: int) -> list[list[int]]:
+    """Row numbers in groups whose rows times their longest are at most `tokens`, longest first."""
+    lengths = rows.lengths
+    order = np.argsort(-lengths, kind="stable").tolist()
+    groups: list[list[int]] = []
+    while order:
+        size = max(1, tokens // max(1, int(lengths[order[0]])))
+        groups.append(order[:size])
+        order = order[size:]
+    return groups

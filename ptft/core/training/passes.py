@@ -26,6 +26,22 @@ def even_passes(lengths: Sequence[int], count: int) -> list[list[int]]:
     return [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
+def even_sums(lengths: Sequence[int], count: int) -> list[list[int]]:
+    """Indices of rows in `count` groups of like sums: the longest first, each to the group that holds least.
+
+    For rows that lie one behind the other in a pass. Raises ValueError for fewer rows than groups.
+    """
+    if not 0 < count <= len(lengths):
+        raise ValueError(f"{len(lengths)} rows cannot make {count} groups")
+    groups: list[list[int]] = [[] for _ in range(count)]
+    held = [0] * count
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        least = min(range(count), key=lambda group: (held[group], len(groups[group])))
+        groups[least].append(row)
+        held[least] += lengths[row]
+    return groups
+
+
 def _filled(lengths: Sequence[int], most: int) -> list[int]:
     """How many rows each group takes where none is larger than `most`; lengths fall, so a group's first row is its longest."""
     sizes: list[int] = []

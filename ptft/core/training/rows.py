@@ -149,3 +149,17 @@ class Padding:
         for row, example in enumerate(examples):
             padded[row, : len(example[name])] = example[name]
         return padded
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Examples one behind the other in a batch of one row: no padding and no mask, only "position_ids" that restart.
+
+    For the families in `isolation.BY_POSITIONS`, which keep documents apart by them. The first token of an example must have no
+    label: it would be predicted from the example before.
+    """
+
+    def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        places = [example.get("position_ids", torch.arange(len(example["input_ids"]))) for example in examples]
+        batch = {name: torch.cat([example[name] for example in examples])[None] for name in ("input_ids", "labels")}
+        return {**batch, "position_ids": torch.cat(places)[None]}

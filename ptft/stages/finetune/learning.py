@@ -12,7 +12,17 @@ from ptft.core import hardware, models
 from ptft.core.contracts import Output, Result
 from ptft.core.errors import UsageError
 from ptft.core.progress import Progress, Silent
-from ptft.core.training import Schedule, Settings, Trained, Watching, micro_batch_of, precision_of, processes, train
+from ptft.core.training import (
+    Schedule,
+    Settings,
+    Trained,
+    Watching,
+    micro_batch_of,
+    passes_of,
+    precision_of,
+    processes,
+    train,
+)
 from ptft.core.training.cost import Load
 from ptft.core.training.logs import publish
 from ptft.core.training.processes import world_size
@@ -112,7 +122,9 @@ def settings_for(prepared: Prepared, model: Any, precision: Any) -> Settings:
     epoch = max(1, round(rows / batch))
     return Settings(
         steps=steps, batch=batch,
-        micro_batch=micro_batch_of(batch, wanted.micro_batch, typical_length(prepared), world_size()),
+        micro_batch=micro_batch_of(
+            batch, wanted.micro_batch, typical_length(prepared), world_size(), passes_of(prepared.source(), prepared.collate())
+        ),
         lr=recipe.lr or methods.default_lr(recipe.method, model), schedule=Schedule(recipe.schedule, steps, round(recipe.warmup * steps)),
         weight_decay=recipe.weight_decay, clip=recipe.clip, beta2=0.999, precision=precision, save_every=recipe.save_every,
         eval_every=recipe.eval_every or epoch, seed=recipe.seed, checkpointing=wanted.checkpointing, compile=wanted.compile,

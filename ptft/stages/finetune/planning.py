@@ -14,6 +14,7 @@ from ptft.core.rows import Row
 from ptft.core.sample import estimate_text
 from ptft.core.training import micro_batch_of, precision_of
 from ptft.core.training.cost import Load, Memory, flops_per_token, sizes_of
+from ptft.core.training.engine import Passes
 from ptft.stages.finetune.base import Base, base_of
 from ptft.stages.finetune.learning import steps_of
 from ptft.stages.finetune.memory import estimated_memory
@@ -35,7 +36,7 @@ def plan_text(recipe: FinetuneRecipe, inputs: Inputs) -> Plan:
     lines: Lines = [
         ("documents (estimate)", guess.rows), ("text bytes (estimate)", guess.bytes), ("tokens (estimate)", round(tokens)),
     ]  # fmt: skip
-    return Plan((*_base_lines(base), *lines, *_cost_lines(recipe, base, sequences, length)))
+    return Plan((*_base_lines(base), *lines, *_cost_lines(recipe, base, sequences, length, "even")))
 
 
 def plan_rows(
@@ -50,7 +51,7 @@ def plan_rows(
     rows = used(found)
     length = _mean_length(base, rows, base.length(recipe))
     lines: Lines = [("shape", ", ".join(names)), ("rows", len(rows)), ("tokens a row (estimate)", length)]
-    return Plan((*_base_lines(base), *lines, *_cost_lines(recipe, base, len(rows), length)))
+    return Plan((*_base_lines(base), *lines, *_cost_lines(recipe, base, len(rows), length, "padded")))
 
 
 def _shaped(recipe: FinetuneRecipe, inputs: Inputs, shapes: tuple[str, ...]) -> tuple[list[Row], list[str]]:
@@ -78,7 +79,7 @@ def _base_lines(base: Base) -> Lines:
     return [("base", f"{base.config.model_type}, {base.kind}")]
 
 
-def _cost_lines(recipe: FinetuneRecipe, base: Base, rows: int, length: int) -> Lines:
+def _cost_lines(recipe: FinetuneRecipe, base: Base, rows: int, length: int, passes: Passes) -> Lines:
     """A new head's parameters are not counted: its size follows from the labels."""
     import torch
 
@@ -87,7 +88,7 @@ def _cost_lines(recipe: FinetuneRecipe, base: Base, rows: int, length: int) -> L
         sizes = sizes_of(plain)
         model = skeleton(recipe, copy.deepcopy(plain), base.kind)
     _, trainable = models.count_parameters(model)
-    load = _load(recipe, length)
+    load = _load(recipe, length, passes)
     steps = steps_of(recipe, rows, recipe.batch_size)
     work = _work_share(recipe) * flops_per_token(base.config, length, 1.0, sizes) * steps * recipe.batch_size * length
     seconds = work / (hardware.measured_peak(load.precision) * UTILISATION * load.nproc)
@@ -105,10 +106,10 @@ def _work_share(recipe: FinetuneRecipe) -> float:
     return 1.0 if recipe.method == "full" else 2 / 3
 
 
-def _load(recipe: FinetuneRecipe, length: int) -> Load:
+def _load(recipe: FinetuneRecipe, length: int, passes: Passes) -> Load:
     wanted = recipe.hardware
     return Load(
-        micro_batch_of(recipe.batch_size, wanted.micro_batch, length, recipe.nproc), length,
+        micro_batch_of(recipe.batch_size, wanted.micro_batch, length, recipe.nproc, passes), length,
         precision_of(recipe.precision, Silent()), "adamw", wanted.checkpointing, wanted.loss == "chunked", 1.0,
         recipe.nproc, wanted.parallel, models.device().type,
     )  # fmt: skip

@@ -12,7 +12,9 @@ from ptft.core import models
 from ptft.core.models import Kind
 from ptft.core.progress import Progress
 from ptft.core.training.data import Example, Source
+from ptft.core.training.isolation import BY_POSITIONS
 from ptft.core.training.objectives import Objective
+from ptft.core.training.rows import Flat, Padding
 from ptft.stages.finetune.recipe import FinetuneRecipe
 
 Collate = Callable[[Sequence[Example]], dict[str, Any]]
@@ -105,3 +107,14 @@ class Prepared(ABC):
 def pad_id(tokenizer: Any) -> int:
     """What to pad with; the mask says what is padding, so any token will do where a tokenizer names none."""
     return int(next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0))
+
+
+def rows_collate(prepared: Prepared) -> Flat | Padding:
+    """Batches of rows of unequal length for a language model: without padding, where the family keeps rows apart by positions.
+
+    Virtual tokens stand before each row of a batch, so rows that have them are padded.
+    """
+    virtual = prepared.recipe.method in ("prompt", "prefix", "p-tuning")
+    if prepared.kind == "causal" and models.load_config(prepared.base).model_type in BY_POSITIONS and not virtual:
+        return Flat()
+    return Padding(pad_id(models.load_tokenizer(prepared.tokenizer)))

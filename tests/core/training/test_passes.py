@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptft.core.training.passes import even_passes
+from ptft.core.training.passes import even_passes, even_sums
 
 
 def held(lengths: list[int], groups: list[list[int]]) -> int:
@@ -34,3 +34,12 @@ def test_rows_of_one_length_are_divided_evenly() -> None:
 def test_fewer_rows_than_passes_are_an_error() -> None:
     with pytest.raises(ValueError, match="2 rows cannot make 3"):
         even_passes([1, 2], 3)
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=40), st.data())
+def test_sums_differ_by_no_more_than_a_row(lengths, data) -> None:
+    count = data.draw(st.integers(1, len(lengths)))
+    groups = even_sums(lengths, count)
+    assert sorted(row for group in groups for row in group) == list(range(len(lengths)))
+    sums = [sum(lengths[row] for row in group) for group in groups]
+    assert len(groups) == count and all(groups) and max(sums) - min(sums) <= max(lengths)

@@ -336,7 +336,7 @@ def test_packing_tries_a_family_that_is_not_known(base, output_of, tmp_path, mon
     tried: list[str] = []
     monkeypatch.setattr(instruction, "refuse_mixing", lambda model: tried.append(model.config.model_type))
     prepared(recipe, given, output_of, tmp_path / "a")
-    monkeypatch.setattr(instruction, "ISOLATED", ())
+    monkeypatch.setattr(instruction, "BY_POSITIONS", ())
     prepared(recipe, given, output_of, tmp_path / "b")
     assert tried == ["llama"]
 

@@ -19,8 +19,6 @@ from ptft.core.training.data import Example
 from ptft.core.training.heads import with_loss
 from ptft.core.training.isolation import positions
 
-# families that the tests of `isolation` prove to do it
-ISOLATED = ("llama", "gpt2", "qwen2", "qwen3", "mistral", "mixtral", "qwen3_moe")
 CONTAMINATED = 0.05  # of what documents without isolation do to one another; rounding does a thousandth
 
 

@@ -15,17 +15,18 @@ from ptft.core.progress import Piece, Progress
 from ptft.core.rows import RejectLog
 from ptft.core.training import Padding, Rows
 from ptft.core.training.data import Source
+from ptft.core.training.isolation import BY_POSITIONS
 from ptft.core.training.measure import score_rows
 from ptft.core.training.objectives import Objective
 from ptft.core.training.processes import world_size
 from ptft.stages.finetune.base import Base, base_of
 from ptft.stages.finetune.instruction import reading
 from ptft.stages.finetune.instruction.encoding import Fitting, Tally, encoded
-from ptft.stages.finetune.instruction.packing import ISOLATED, PackedPadding, PackedRows, refuse_mixing
+from ptft.stages.finetune.instruction.packing import PackedPadding, PackedRows, refuse_mixing
 from ptft.stages.finetune.instruction.template import choose_template, lengthened
 from ptft.stages.finetune.learning import finetuned
 from ptft.stages.finetune.planning import plan_rows
-from ptft.stages.finetune.purpose import Collate, Prepared, pad_id
+from ptft.stages.finetune.purpose import Collate, Prepared, rows_collate
 from ptft.stages.finetune.recipe import InstructionRecipe
 
 SPARSE = 0.75  # share of the tokens that are learnt, below which the output layer sees those only
@@ -85,8 +86,8 @@ class Conversations(Prepared):
         return PackedRows(rows, self.length) if self.recipe.packing else rows
 
     def collate(self) -> Collate:
-        pad = pad_id(models.load_tokenizer(self.tokenizer))
-        return PackedPadding(pad) if self.recipe.packing else Padding(pad)
+        found = rows_collate(self)
+        return PackedPadding(found.pad_id) if self.recipe.packing and isinstance(found, Padding) else found
 
     @property
     def held_out(self) -> int:
@@ -97,8 +98,7 @@ class Conversations(Prepared):
         return True
 
     def measure(self, model: Any) -> dict[str, float]:
-        padding = Padding(pad_id(models.load_tokenizer(self.tokenizer)))
-        return {"val_loss": score_rows(model, Rows.load(self.val), padding)}
+        return {"val_loss": score_rows(model, Rows.load(self.val), rows_collate(self))}
 
     def finish(self, model: Any) -> None:
         model.generation_config.eos_token_id = stop_ids(models.load_tokenizer(self.tokenizer))
@@ -111,7 +111,7 @@ class Conversations(Prepared):
 def prepare(recipe: InstructionRecipe, inputs: Inputs, out: Output, progress: Progress) -> Conversations:
     log = RejectLog(out.new / "rejected.jsonl", recipe.max_bad_rows)
     base = _causal(recipe, inputs, out)
-    if recipe.packing and base.config.model_type not in ISOLATED:
+    if recipe.packing and base.config.model_type not in BY_POSITIONS:
         refuse_mixing(models.load_plain(base.folder, "float32")[0])
     added = choose_template(recipe, base, progress)
     base.tokenizer.save_pretrained(out.state / "tokenizer")

@@ -17,9 +17,9 @@ from ptft.core.models import Loaded
 from ptft.core.predicting import texts
 from ptft.core.prompting import PREFIX, encode_sources, encode_targets
 from ptft.core.rows import Row
-from ptft.core.training import Objective, Padding, Pairs, Rows
+from ptft.core.training import Objective, Pairs, Rows
 from ptft.core.training.measure import score_rows
-from ptft.stages.finetune.purpose import Better, Collate, Prepared, pad_id
+from ptft.stages.finetune.purpose import Better, Collate, Prepared, rows_collate
 from ptft.stages.finetune.recipe import TaskRecipe
 from ptft.stages.finetune.task.given import Given
 from ptft.stages.finetune.task.judging import better
@@ -99,7 +99,7 @@ class TextPairs(Prepared):
         return self._rows(self.train)
 
     def collate(self) -> Collate:
-        return Padding(pad_id(models.load_tokenizer(self.tokenizer)))
+        return rows_collate(self)
 
     @property
     def held_out(self) -> int:
