@@ -21,14 +21,14 @@ LAST_PARTS = ("score", "classifier", "classification_head")
 class Head:
     """kind: what the headed model does. labels: names by id; one for a number, none for a span.
 
-    problem (classifiers): `ONE_LABEL`, `MANY_LABELS` or `NUMBER`. pooling (classifiers on causal bases): "mean" takes
-    `MeanPooledForSequenceClassification`, "last" the family's own class. pad_id: what batches are padded with (None: the tokenizer's).
+    problem (classifiers): `ONE_LABEL`, `MANY_LABELS` or `NUMBER`. pooling (classifiers): "mean" takes `MeanPooledForSequenceClassification`,
+    "own" the family's class: the last token of causal ones, the first of masked ones; "auto": mean on causal bases. pad_id: what batches are padded with (None: the tokenizer's).
     """
 
     kind: Literal["classifier", "tagger", "span"]
     labels: tuple[str, ...] = ()
     problem: str = ONE_LABEL
-    pooling: Literal["mean", "last"] = "mean"
+    pooling: Literal["auto", "mean", "own"] = "auto"
     pad_id: int | None = None
 
     @property
@@ -99,22 +99,24 @@ def _class_for(config: Any, head: Head) -> Any:
 
 
 def _is_mean_pooled(config: Any, head: Head) -> bool:
-    return head.kind == "classifier" and head.pooling == "mean" and models.kind_of(config) == "causal"
+    means = {"causal": ("auto", "mean"), "masked": ("mean",)}.get(models.kind_of(config), ())
+    return head.kind == "classifier" and head.pooling in means
 
 
 def _mean_pooled(folder: Path, config: Any, settings: Mapping[str, Any], scratch: bool, dtype: str) -> Any:
     import transformers
 
-    from ptft.core.modeling_mean_pooled import MeanPooledConfig, MeanPooledForSequenceClassification
+    from ptft.core.modeling_mean_pooled import MeanPooledConfig, MeanPooledForSequenceClassification, without_pooler
 
     model = MeanPooledForSequenceClassification(MeanPooledConfig(backbone=config, **settings))
     if not scratch:
         with models.readable(folder):
-            model.model, info = transformers.AutoModel.from_pretrained(
+            backbone, info = transformers.AutoModel.from_pretrained(
                 folder, dtype=dtype, trust_remote_code=False, output_loading_info=True
             )
-        models.refuse_missing(folder, info)
-        model.to(model.model.dtype)
+        models.refuse_missing(folder, info, but=("pooler",))
+        model.model = without_pooler(backbone)
+        model.to(backbone.dtype)
     return model
 
 

@@ -1,6 +1,7 @@
-"""A classifier that averages a causal model's last hidden states over the tokens of a text.
+"""A classifier that averages a model's last hidden states over the tokens of a text.
 
-transformers' own classes for causal families read the last token alone, which few labels cannot teach. This file is copied
+transformers' own classes for causal families read the last token alone, which few labels cannot teach, and those for encoders the
+first, which encoders of sentences were not made for. This file is copied
 into every checkpoint that uses it, so the folder loads without ptft:
 
     AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
@@ -17,9 +18,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class MeanPooledConfig(PretrainedConfig):
-    """backbone: the causal model's own configuration. Its own model_type keeps a plain load from guessing another head."""
+    """backbone: the base's own configuration. Its own model_type keeps a plain load from guessing another head."""
 
-    model_type = "mean_pooled_causal"
+    model_type = "mean_pooled"
     sub_configs = {"backbone": AutoConfig}  # noqa: RUF012 - transformers reads a plain class attribute
 
     def __init__(self, backbone: Any = None, **kwargs: Any) -> None:
@@ -48,7 +49,7 @@ class MeanPooledForSequenceClassification(PreTrainedModel):
 
     def __init__(self, config: MeanPooledConfig) -> None:
         super().__init__(config)
-        self.model = AutoModel.from_config(config.backbone)
+        self.model = without_pooler(AutoModel.from_config(config.backbone))
         self.score = nn.Linear(config.backbone.hidden_size, config.num_labels)
         self.post_init()
 
@@ -65,11 +66,13 @@ class MeanPooledForSequenceClassification(PreTrainedModel):
         labels: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         past_key_values: Any = None,
+        token_type_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
+        more = {"past_key_values": past_key_values, "token_type_ids": token_type_ids}  # not every family takes them
         hidden = self.model(
-            input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds,
-            past_key_values=past_key_values, use_cache=False,
+            input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, use_cache=False,
+            **{name: value for name, value in more.items() if value is not None},
         ).last_hidden_state  # fmt: skip
         if attention_mask is None:
             pooled = hidden.mean(dim=1)
@@ -88,6 +91,13 @@ class MeanPooledForSequenceClassification(PreTrainedModel):
         if self.config.problem_type == "multi_label_classification":
             return nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
         return nn.functional.cross_entropy(logits, labels.to(torch.long))
+
+
+def without_pooler(model: Any) -> Any:
+    """A backbone without BERT's pooler, which is not read: weights that never get a gradient disturb training in processes."""
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    return model
 
 
 MeanPooledConfig.register_for_auto_class()

@@ -67,7 +67,14 @@ def load(folder: Path, *, dtype: str = "auto") -> Loaded:
             model, kind = load_plain(folder, dtype)
         tokenizer = load_tokenizer(folder)
     model = model.eval().to(device())
-    return Loaded(model, tokenizer, kind, labels_of(model.config, kind), seq_len_of(model.config), folder)
+    return Loaded(model, tokenizer, kind, labels_of(model.config, kind), _most_tokens(model, tokenizer, kind), folder)
+
+
+def _most_tokens(model: Any, tokenizer: Any, kind: Kind) -> int:
+    """What the model takes, less an adapter's virtual tokens; a head is not asked for more than it was trained on."""
+    settings = getattr(model, "active_peft_config", None)
+    most = seq_len_of(model.config) - int(getattr(settings, "num_virtual_tokens", None) or 0)
+    return min(most, int(tokenizer.model_max_length)) if kind in HEADED else most
 
 
 def labels_of(config: Any, kind: Kind) -> tuple[str, ...]:

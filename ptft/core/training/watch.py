@@ -153,14 +153,16 @@ PARTS = ("balance", "pair_loss", "expert_use_min", "expert_use_max")
 
 
 def best_step(looks: Sequence[Mapping[str, Any]], settings: Settings) -> int | None:
-    """The step of the best validation, by `settings.judge`; the first of equals."""
+    """The step of the best validation, by `settings.judge`; of equals that with the lowest loss, and of those the first."""
     sign = -1 if settings.higher else 1
-    return min(looks, key=lambda look: sign * look[settings.judge])["step"] if looks else None
+    return min(looks, key=lambda look: (sign * look[settings.judge], look["val_loss"]))["step"] if looks else None
 
 
 def looks_since_best(looks: Sequence[Mapping[str, Any]], settings: Settings) -> int:
-    best = best_step(looks, settings)
-    return sum(best is not None and look["step"] > best for look in looks)
+    """Validations since `settings.judge` was last bettered; being as good, with a lower loss, is no gain to wait for."""
+    sign = -1 if settings.higher else 1
+    values = [sign * look[settings.judge] for look in looks]
+    return len(values) - 1 - values.index(min(values)) if values else 0
 
 
 def peak_memory() -> int:

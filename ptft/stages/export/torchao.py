@@ -50,9 +50,7 @@ def how_to_load(loaded: Loaded) -> str:
     """Two lines of Python, run where the folder is."""
     auto = AUTO[loaded.kind]
     own_code = ", trust_remote_code=True" if getattr(loaded.model.config, "auto_map", None) else ""
-    own_code = own_code or (
-        ", trust_remote_code=True" if loaded.model.config.model_type == "mean_pooled_causal" else ""
-    )
+    own_code = own_code or (", trust_remote_code=True" if loaded.model.config.model_type == "mean_pooled" else "")
     return f'from transformers import {auto}\nmodel = {auto}.from_pretrained("DIR"{own_code})'
 
 

@@ -54,7 +54,10 @@ def base_of(recipe: FinetuneRecipe, inputs: Inputs, out: Output | None) -> Base:
     if kind in models.HEADED:
         remedy = "start from the language model that it was made from"
         raise InputError(f"the base is a {kind}: it has a head for its own task", where=str(named), remedy=remedy)
-    base = Base(folder, named, kind, config, models.load_tokenizer(named))
+    tokenizer = models.load_tokenizer(named)
+    for name in ("task_prefix", "tagged_piece"):  # what an earlier task kept there
+        tokenizer.init_kwargs.pop(name, None)
+    base = Base(folder, named, kind, config, tokenizer)
     methods.refuse_unfit(recipe, base)
     return base
 

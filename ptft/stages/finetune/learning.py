@@ -52,6 +52,7 @@ class Learnt:
 def finetuned(prepared: Prepared, out: Output, progress: Progress) -> Result:
     """Train on what was prepared, and save the result."""
     job = Job(prepared, out)
+    _refuse_unequal(prepared.batch, prepared.recipe.nproc)
     prepared.show(progress)
     with processes.spread(beside, job, prepared.recipe.nproc):
         learnt = learn(job, progress)
@@ -115,9 +116,7 @@ def _watching(prepared: Prepared) -> Watching:
 def settings_for(prepared: Prepared, model: Any, precision: Any) -> Settings:
     recipe, rows = prepared.recipe, prepared.rows
     batch = prepared.batch
-    if batch % world_size():
-        remedy = "take a --batch-size that every process can have an equal share of, or another --nproc"
-        raise UsageError(f"{batch} rows a step cannot be shared by {world_size()} processes", remedy=remedy)
+    _refuse_unequal(batch, world_size())
     steps, wanted = steps_of(recipe, rows, batch), recipe.hardware
     epoch = max(1, round(rows / batch))
     return Settings(
@@ -132,6 +131,12 @@ def settings_for(prepared: Prepared, model: Any, precision: Any) -> Settings:
         patience=recipe.patience, judge=prepared.better.name, higher=prepared.better.higher,
         smaller="cut rows shorter (--seq-len), take --method lora or qlora, or a smaller base",
     )  # fmt: skip
+
+
+def _refuse_unequal(batch: int, processes: int) -> None:
+    if batch % processes:
+        remedy = "take a --batch-size that every process can have an equal share of, or another --nproc"
+        raise UsageError(f"{batch} rows a step cannot be shared by {processes} processes", remedy=remedy)
 
 
 def typical_length(prepared: Prepared) -> int:
@@ -153,7 +158,7 @@ def announce(prepared: Prepared, model: Any, settings: Settings, progress: Progr
     memory = memory_needed(prepared, model, settings)
     needed = f"; at most {hardware.shown_bytes(memory)}" if memory else ""
     progress.note(
-        f"{what}{needed}; {prepared.rows:,} rows, {settings.steps:,} steps at a learning rate of {settings.lr:.2g}"
+        f"{what}{needed}; {prepared.rows:,} {prepared.unit}, {settings.steps:,} steps at a learning rate of {settings.lr:.2g}"
     )
 
 

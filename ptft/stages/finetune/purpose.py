@@ -50,6 +50,11 @@ class Prepared(ABC):
         return self.recipe.batch_size
 
     @property
+    def unit(self) -> str:
+        """What an example of `source` is, in the plural."""
+        return "rows"
+
+    @property
     def objective(self) -> Objective:
         return Objective("tokens")
 

@@ -163,8 +163,10 @@ class TaskRecipe(FinetuneRecipe):
     task: Literal["auto", "classification", "multi-label", "regression", "tags", "span", "text-to-text"] = knob(
         "auto", "what is learnt (auto: follows from the rows)", flag="--task"
     )
-    pooling: Literal["mean", "last"] = knob(
-        "mean", "how a causal base becomes one vector: mean over tokens, or last token", flag="--pooling"
+    pooling: Literal["auto", "mean", "last"] = knob(
+        "auto",
+        "how a text becomes one vector: mean over tokens, or (causal bases) the last token; auto: mean for causal bases and encoders of sentences, else the family's own",
+        flag="--pooling",
     )
     class_weights: Literal["none", "balanced"] = knob(
         "none", "balanced: rare labels weigh more, each label the same in all"
@@ -183,7 +185,7 @@ class TaskRecipe(FinetuneRecipe):
         "auto", "the figure that tells the best weights (auto: what is usual for the task)", flag="--metric"
     )
     stride: int = knob(128, "tokens that neighbouring windows of a long context share (span)", low=0)
-    prefix: str = knob("", "text before each source (text-to-text), e.g. 'Translate to Chinese: '")
+    prefix: str = knob("", "text before each source (text-to-text), e.g. 'Translate to Chinese: '", flag="--prefix")
     max_target_len: int = knob(0, "tokens a target at most (text-to-text; 0: half of the sequence)", low=0)
 
 

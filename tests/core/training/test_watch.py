@@ -72,6 +72,7 @@ def test_the_best_validation_is_the_first_of_equals():
 
 
 def test_a_score_may_be_better_when_it_is_higher():
-    looks = [{"step": step, "val_loss": 1.0, "f1": value} for step, value in [(2, 0.3), (4, 0.7), (6, 0.7)]]
+    found = [(2, 0.3, 0.1), (4, 0.7, 0.9), (6, 0.7, 0.5)]
+    looks = [{"step": step, "val_loss": loss, "f1": value} for step, value, loss in found]
     judged = replace(SETTINGS, judge="f1", higher=True)
-    assert best_step(looks, judged) == 4 and looks_since_best(looks, judged) == 1
+    assert best_step(looks, judged) == 6 and looks_since_best(looks, judged) == 1  # as good, and surer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def outputs(loaded, texts, pairs=None, batch=16):
 
 # ---------------------------------------------------------------- what is learnt
 
-BASES = [("causal", "mean"), ("causal", "last"), ("masked", "mean"), ("seq2seq", "mean")]
+BASES = [("causal", "mean"), ("causal", "last"), ("masked", "auto"), ("masked", "mean"), ("seq2seq", "auto")]
 
 
 @pytest.mark.parametrize(("base", "pooling"), BASES)
@@ -258,10 +259,10 @@ def test_the_metric_decides_which_weights_are_kept(folder, output_of, tmp_path, 
     result, _ = trained(folder, "masked", folder / f"{rows}.jsonl", out, **settings)
     looks = [json.loads(line) for line in (out.new / "metrics.jsonl").open()]
     name = USUAL[rows][0]
-    scores = {look["step"]: look[name] for look in looks if "val_loss" in look}
-    best = max(scores.values())
-    assert result.metrics[f"eval_{name}"] == best == scores[result.metrics["best_step"]]
-    assert len(set(scores.values())) > 1 and result.metrics["best_step"] == min(s for s in scores if scores[s] == best)
+    scores = {look["step"]: (look[name], -look["val_loss"]) for look in looks if "val_loss" in look}
+    best = max(scores.values())  # of equal scores the one with the lowest loss
+    assert result.metrics[f"eval_{name}"] == best[0] and scores[result.metrics["best_step"]] == best
+    assert len({score for score, _ in scores.values()}) > 1
 
 
 def test_it_stops_where_the_metric_no_longer_rises(folder, output_of, tmp_path):
@@ -344,3 +345,19 @@ def test_every_process_makes_the_same_of_what_is_prepared(folder, output_of, tmp
     one, other = made.new_model(), again.new_model()
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert isinstance(again.source(), Rows) and made.measure(one) == again.measure(other)
+
+
+def test_an_encoder_of_sentences_is_read_by_its_mean_and_says_so_on_disk(folder, output_of, tmp_path):
+    """sentence-transformers' layout names its pooling; `auto` follows it, and token types reach the base."""
+    base = tmp_path / "sentences"
+    shutil.copytree(folder / "masked", base)
+    (base / "1_Pooling").mkdir()
+    (base / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
+    out = output_of(tmp_path / "o")
+    result = task.run(TaskRecipe(epochs=1, batch_size=4), inputs(base, folder / "task.jsonl"), out, Silent())
+    loaded = models.load(out.new)
+    assert loaded.model.config.model_type == "mean_pooled" and result.counts["labels"] == 3
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        plain, other = (loaded.model(ids, token_type_ids=torch.full_like(ids, kind)).logits for kind in (0, 1))
+    assert not torch.allclose(plain, other)

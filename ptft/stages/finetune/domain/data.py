@@ -75,6 +75,10 @@ class DomainData(Prepared):
         return collate
 
     @property
+    def unit(self) -> str:
+        return "sequences"
+
+    @property
     def held_out(self) -> int:
         return len(self.sequences(self.measured[0].text)) if self.measured else 0
 

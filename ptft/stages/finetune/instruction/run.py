@@ -71,6 +71,10 @@ class Conversations(Prepared):
         return max(1, round(each)) * world_size()
 
     @property
+    def unit(self) -> str:
+        return "packed sequences" if self.recipe.packing else "rows"
+
+    @property
     def changes_base(self) -> bool:
         return bool(self.added)
 

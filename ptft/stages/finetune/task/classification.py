@@ -16,6 +16,7 @@ from ptft.core.rows import Row
 from ptft.core.training import Objective
 from ptft.stages.finetune.task.given import Given, Part, good
 from ptft.stages.finetune.task.judging import better
+from ptft.stages.finetune.task.pooling import pooling_of
 from ptft.stages.finetune.task.texts import Array, HeadedTexts, alike, label_texts, make_rows
 
 SHAPES = ("pair-label", "text-label")
@@ -33,7 +34,7 @@ def prepare(given: Given) -> ClassifiedTexts:
     counts = {
         "rows": len(given.train.rows), "labels": len(labels), "rows_rejected": given.rejected, "rows_cut": made.rows_cut,
     }  # fmt: skip
-    head = Head("classifier", labels, pooling=given.recipe.pooling, pad_id=made.pad_id)
+    head = Head("classifier", labels, pooling=pooling_of(given), pad_id=made.pad_id)
     weights = balanced([ids[label_texts(row)] for row in given.train.rows], len(labels))
     return ClassifiedTexts(
         recipe=given.recipe, base=given.base.folder, tokenizer=made.tokenizer, kind="classifier", length=given.length,

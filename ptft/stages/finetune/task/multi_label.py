@@ -17,6 +17,7 @@ from ptft.core.training import Objective
 from ptft.stages.finetune.task.classification import unknown_label
 from ptft.stages.finetune.task.given import Given, Part, good
 from ptft.stages.finetune.task.judging import better
+from ptft.stages.finetune.task.pooling import pooling_of
 from ptft.stages.finetune.task.texts import Array, HeadedTexts, alike, make_rows, text_problem
 
 SHAPES = ("labels",)
@@ -46,7 +47,7 @@ def prepare(given: Given) -> ManyLabels:
     counts = {
         "rows": len(given.train.rows), "labels": len(labels), "rows_rejected": given.rejected, "rows_cut": made.rows_cut,
     }  # fmt: skip
-    head = Head("classifier", labels, problem=MANY_LABELS, pooling=given.recipe.pooling, pad_id=made.pad_id)
+    head = Head("classifier", labels, problem=MANY_LABELS, pooling=pooling_of(given), pad_id=made.pad_id)
     weights = balanced([_flags(labels, row) for row in given.train.rows])
     return ManyLabels(
         recipe=given.recipe, base=given.base.folder, tokenizer=made.tokenizer, kind="classifier", length=given.length,

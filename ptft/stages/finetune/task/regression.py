@@ -22,6 +22,7 @@ from ptft.core.rows import Row
 from ptft.core.training import Objective
 from ptft.stages.finetune.task.given import Given
 from ptft.stages.finetune.task.judging import better
+from ptft.stages.finetune.task.pooling import pooling_of
 from ptft.stages.finetune.task.texts import Array, HeadedTexts, alike, make_rows, text_problem
 
 SHAPES = ("pair-label", "text-label")
@@ -48,7 +49,7 @@ def prepare(given: Given) -> Numbers:
     values = [_number(row) for row in given.train.rows]
     if len(set(values)) < 2:
         raise InputError("every row has the same label: there is nothing to learn", remedy="check the field 'label'")
-    draft = Head("classifier", (NAME,), problem=NUMBER, pooling=given.recipe.pooling)
+    draft = Head("classifier", (NAME,), problem=NUMBER, pooling=pooling_of(given))
     shift, scale = _units(given, draft, np.array(values))
     made = make_rows(given, lambda row: (_number(row) - shift) / scale)
     counts = {"rows": len(values), "rows_rejected": given.rejected, "rows_cut": made.rows_cut}

@@ -54,6 +54,8 @@ def prepare(recipe: TaskRecipe, inputs: Inputs, out: Output, progress: Progress)
     name = task_of(recipe, shape, rows)
     _refuse_idle(recipe, name)
     task = TASKS[name]
+    if name != "text-to-text":
+        base.tokenizer.model_max_length = base.length(recipe)  # what loads the result cuts texts where training did
     rows = good(rows, _problem_of(task), log)
     held = read_held_out(inputs, task.SHAPES, dict(recipe.columns), log)
     few = _few(recipe, rows)
