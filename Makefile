@@ -112,7 +112,7 @@ check: $(VENV)/installed
 	$(BIN)/lint-imports
 
 test: $(VENV)/installed
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Tables beside the peers, hours in all: `make bench` for everything, or one of these with one of its modes.
 bench: $(VENV)/installed

@@ -153,7 +153,7 @@ def windows_of(
 
 
 def _starts(count: int, room: int, stride: int) -> range:
-    step = max(1, room - min(stride, room - 1))
+    step = max(1, room - min(stride, room // 2))  # half of a window is new, at least: else there would be hundreds
     return range(0, max(1, count - room + step), step)
 
 

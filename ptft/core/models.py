@@ -188,8 +188,13 @@ def kind_of(config: Any) -> Kind:
 
 
 def seq_len_of(config: Any) -> int:
+    return stated_seq_len(config) or DEFAULT_SEQ_LEN
+
+
+def stated_seq_len(config: Any) -> int:
+    """The most tokens that a configuration says its model takes; 0 of families without a limit, as T5."""
     text = config.get_text_config()
-    return int(getattr(text, "max_position_embeddings", 0) or getattr(text, "n_positions", 0) or DEFAULT_SEQ_LEN)
+    return int(getattr(text, "max_position_embeddings", 0) or getattr(text, "n_positions", 0) or 0)
 
 
 # ---------------------------------------------------------------- tokenizers

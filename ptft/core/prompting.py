@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ptft.core.encoding import as_text, plain_ids
 from ptft.core.errors import InputError
 
 PREFIX = "task_prefix"  # in the tokenizer's config; there even where it is empty
@@ -31,7 +32,7 @@ def encode_sources(
     if not texts:
         return [], 0
     before, after = _around(tokenizer, causal)
-    plain = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    plain = plain_ids(tokenizer, texts)
     kept = [max(0, room - len(before) - len(after)) for room in rooms]
     cut = sum(len(row) > most for row, most in zip(plain, kept, strict=True))
     return [[*before, *row[:most], *after] for row, most in zip(plain, kept, strict=True)], cut
@@ -53,13 +54,18 @@ def encode_targets(tokenizer: Any, targets: Sequence[str], most: int, *, causal:
     if not targets:
         return [], 0
     if not causal:
-        whole = tokenizer(text_target=list(targets))["input_ids"]
+        text = as_text(tokenizer)
+        whole = tokenizer(text_target=list(targets), **text)["input_ids"]
         cut = sum(len(row) > most for row in whole)
-        kept = tokenizer(text_target=list(targets), truncation=True, max_length=most)["input_ids"] if cut else whole
+        kept = (
+            tokenizer(text_target=list(targets), truncation=True, max_length=most, **text)["input_ids"]
+            if cut
+            else whole
+        )
         return [list(row) for row in kept], cut
     if tokenizer.eos_token_id is None:
         remedy = "set eos_token in tokenizer_config.json: without it a model never learns to stop"
         raise InputError("the tokenizer has no end-of-text token", remedy=remedy)
-    plain = tokenizer(list(targets), add_special_tokens=False)["input_ids"]
+    plain = plain_ids(tokenizer, targets)
     cut = sum(len(row) >= most for row in plain)
     return [[*row[: most - 1], tokenizer.eos_token_id] for row in plain], cut

@@ -86,3 +86,11 @@ def test_texts_are_greedy_and_the_same_in_any_batch(base: str, models: dict[str,
     made = loaded.model.generate(ids, max_new_tokens=6, do_sample=False)[0]
     said = loaded.tokenizer.decode(made if base == "seq2seq" else made[len(prompts[1]) :], skip_special_tokens=True)
     assert found[0][1] == said.strip()
+
+
+def test_windows_move_on_by_half_at_least(models: dict[str, Loaded]) -> None:
+    """A stride as long as the room would make a window a token."""
+    loaded = next(iter(models.values()))
+    windows, _ = windows_of(loaded.tokenizer, ["who?"], ["the quick brown fox jumps over the lazy dog. " * 20], 40, 128)
+    few, _ = windows_of(loaded.tokenizer, ["who?"], ["the quick brown fox jumps over the lazy dog. " * 20], 40, 0)
+    assert len(windows) <= 2 * len(few) + 1

@@ -24,8 +24,11 @@ def newest(folder: Path) -> Path | None:
     return next(reversed(checkpoints(folder)), None)
 
 
-def publish(made: Path, folder: Path, name: str) -> None:
-    """Move a whole checkpoint into `folder` by renaming it, then drop the oldest: neither a kill nor a power cut leaves half of one."""
+def publish(made: Path, folder: Path, name: str, needed: int | None = None) -> None:
+    """Move a whole checkpoint into `folder` by renaming it, then drop the oldest: neither a kill nor a power cut leaves half of one.
+
+    needed: the newest one that is not after this step stays, too.
+    """
     for path in made.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
@@ -33,8 +36,11 @@ def publish(made: Path, folder: Path, name: str) -> None:
     target = folder / name
     shutil.rmtree(target, ignore_errors=True)
     made.replace(target)
-    for old in checkpoints(folder, name.rsplit("-", 1)[0])[:-KEPT]:
-        shutil.rmtree(old)
+    all_ = checkpoints(folder, name.rsplit("-", 1)[0])
+    before = [path for path in all_ if needed is not None and step_of(path) <= needed][-1:]
+    for old in all_[:-KEPT]:
+        if old not in before:
+            shutil.rmtree(old)
 
 
 def forget_after(folder: Path, kind: str, step: int) -> None:

@@ -267,7 +267,7 @@ class _Trainer(transformers.Trainer):
 
     def _head_loss(self, model: Any, inputs: Any, labels: Any) -> torch.Tensor:
         targets = inputs.pop("labels")
-        loss = self.objective.summed(model(**inputs), targets) / labels * world_size()
+        loss = self.objective.summed(model(**inputs), targets, inputs.get("attention_mask")) / labels * world_size()
         self._note("loss", loss)
         return loss
 
@@ -354,7 +354,11 @@ class _Trainer(transformers.Trainer):
         made = self.out.state / f"{BEST}.new"
         self._save(str(made))
         if rank() == 0:
-            checkpoints.publish(made, self.out.state, f"{BEST}-{self.state.global_step}")
+            newest = checkpoints.newest(self.out.final)
+            needed = (
+                checkpoints.step_of(newest) if newest else 0
+            )  # a resumed run begins there, and needs the best until then
+            checkpoints.publish(made, self.out.state, f"{BEST}-{self.state.global_step}", needed)
 
 
 def _arguments(settings: Settings, saving: Path) -> transformers.TrainingArguments:

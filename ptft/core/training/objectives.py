@@ -31,8 +31,13 @@ class Objective:
     weights: tuple[float, ...] = ()
     sparse: bool = False
 
-    def summed(self, outputs: Any, labels: torch.Tensor) -> torch.Tensor:
-        """The loss of a head's outputs, float32, summed over the labels; divided by `labels_in` it is transformers' own."""
+    def summed(self, outputs: Any, labels: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """The loss of a head's outputs, float32, summed over the labels; divided by `labels_in` it is transformers' own.
+
+        mask: (batch, length), 0 for padding. A span is chosen among the tokens of its row, so that padding changes nothing.
+        """
+        if self.name == "span":
+            return _span(outputs, labels, mask)
         return _LOSSES[self.name](outputs, labels, self._weights(labels.device))
 
     def _weights(self, device: torch.device) -> torch.Tensor | None:
@@ -64,14 +69,16 @@ def _regression(outputs: Any, labels: torch.Tensor, weights: Weights) -> torch.T
     return functional.mse_loss(outputs.logits.float().view_as(labels), labels.float(), reduction="sum")
 
 
-def _span(outputs: Any, labels: torch.Tensor, weights: Weights) -> torch.Tensor:
+def _span(outputs: Any, labels: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     first, last = labels.unbind(-1)
     starts, ends = outputs.start_logits.float(), outputs.end_logits.float()
+    if mask is not None:
+        starts, ends = (logits.masked_fill(mask == 0, -torch.inf) for logits in (starts, ends))
     return functional.cross_entropy(starts, first, reduction="sum") + functional.cross_entropy(
         ends, last, reduction="sum"
     )
 
 
 _LOSSES: dict[str, Callable[[Any, torch.Tensor, Weights], torch.Tensor]] = {
-    "class": _classes, "tags": _classes, "multi-label": _multi_label, "regression": _regression, "span": _span,
+    "class": _classes, "tags": _classes, "multi-label": _multi_label, "regression": _regression,
 }  # fmt: skip

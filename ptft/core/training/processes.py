@@ -54,6 +54,15 @@ def summed(values: Sequence[float]) -> list[float]:
     return [float(value) for value in total]
 
 
+def agreed(figures: dict[str, float]) -> dict[str, float]:
+    """Those of the first process, in all: what is decided by them must not hang on how each rounds."""
+    if world_size() == 1:
+        return figures
+    held = [figures]
+    dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
+    return held[0]
+
+
 def barrier() -> None:
     if world_size() > 1:
         dist.barrier()

@@ -19,6 +19,7 @@ from ptft.core.errors import Diverged
 from ptft.core.progress import Step
 from ptft.core.training.checkpoints import newest, step_of
 from ptft.core.training.logs import METRICS, SAMPLES, StepLog
+from ptft.core.training.processes import agreed
 from ptft.core.training.settings import Settings
 
 GUARDED = 20  # steps whose mean loss is watched
@@ -117,7 +118,7 @@ class Watcher(transformers.TrainerCallback):
                 self.samples.add({"step": at, **sample})
         if not self.watching.validate:
             return
-        found = self.watching.validate(model)
+        found = agreed(self.watching.validate(model))
         self.guard.refuse_not_finite(at, "validation loss", found["val_loss"])
         self.looks.append({"step": at, **found})
         self.metrics.add(self.looks[-1])

@@ -8,12 +8,14 @@ from typing import Any
 
 from ptft.core import adapters, models
 from ptft.core.contracts import CHECKPOINT, Inputs, Output
-from ptft.core.errors import InputError
+from ptft.core.errors import InputError, UsageError
 from ptft.core.models import Kind
 from ptft.core.training.refusals import refuse_undoable
 from ptft.core.weights import is_quantised
 from ptft.stages.finetune import methods
 from ptft.stages.finetune.recipe import FinetuneRecipe
+
+SHORTEST = 4  # tokens of a row: special ones take two or three
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Base:
 
     def length(self, recipe: FinetuneRecipe) -> int:
         """Tokens of a row at most: what the base takes, less the virtual tokens that a method puts before them."""
-        most = self.seq_len - (recipe.prompt.tokens if recipe.method in methods.PROMPT_METHODS else 0)
+        limit = self.seq_len if models.stated_seq_len(self.config) else max(self.seq_len, recipe.max_seq_len)
+        most = limit - (recipe.prompt.tokens if recipe.method in methods.PROMPT_METHODS else 0)
         return min(recipe.max_seq_len or most, most)
 
 
@@ -58,8 +61,17 @@ def base_of(recipe: FinetuneRecipe, inputs: Inputs, out: Output | None) -> Base:
     for name in ("task_prefix", "tagged_piece"):  # what an earlier task kept there
         tokenizer.init_kwargs.pop(name, None)
     base = Base(folder, named, kind, config, tokenizer)
+    _refuse_length(recipe, base)
     methods.refuse_unfit(recipe, base)
     return base
+
+
+def _refuse_length(recipe: FinetuneRecipe, base: Base) -> None:
+    if recipe.max_seq_len > base.seq_len and models.stated_seq_len(base.config):
+        what = f"--seq-len {recipe.max_seq_len:,}, and the base takes {base.seq_len:,} tokens"
+        raise UsageError(what, remedy="leave out --seq-len, or lower it")
+    if base.length(recipe) < SHORTEST:
+        raise UsageError(f"{base.length(recipe)} tokens are no text", remedy=f"raise --seq-len to {SHORTEST} at least")
 
 
 def _plain(recipe: FinetuneRecipe, named: Path, out: Output | None) -> Path:

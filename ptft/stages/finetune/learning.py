@@ -10,7 +10,7 @@ from typing import Any
 
 from ptft.core import hardware, models
 from ptft.core.contracts import Output, Result
-from ptft.core.errors import UsageError
+from ptft.core.errors import InputError, UsageError
 from ptft.core.progress import Progress, Silent
 from ptft.core.training import (
     Schedule,
@@ -51,6 +51,9 @@ class Learnt:
 
 def finetuned(prepared: Prepared, out: Output, progress: Progress) -> Result:
     """Train on what was prepared, and save the result."""
+    if not prepared.rows:
+        remedy = "raise --seq-len, or see rejected.jsonl in the output folder for what was wrong with the rows"
+        raise InputError("no rows are left to learn from", remedy=remedy)
     job = Job(prepared, out)
     _refuse_unequal(prepared.batch, prepared.recipe.nproc)
     prepared.show(progress)

@@ -112,7 +112,8 @@ class FinetuneRecipe(Recipe):
             "prompt": (self.prompt, Prompt(), ("prompt", "prefix", "p-tuning")),
             "partial": (self.partial, Partial(), ("partial",)),
         }  # fmt: skip
-        return [
+        odd = self.lora.init == "orthogonal" and self.lora.rank % 2
+        return ["lora.rank: orthogonal first weights need an even one"] * odd + [
             f"{name}: does nothing with --method {self.method}; it belongs to {', '.join(methods)}"
             for name, (given, usual, methods) in groups.items()
             if given != usual and self.method not in methods

@@ -79,3 +79,12 @@ def test_many_small_batches_are_one_big_one(objective, logits, labels):
 def test_half_precision_outputs_have_a_full_precision_loss():
     loss = Objective("class").summed(SimpleNamespace(logits=LOGITS.bfloat16()), CLASSES)
     assert loss.dtype == torch.float32
+
+
+def test_a_span_is_chosen_among_the_tokens_of_its_row_however_it_is_padded():
+    starts, ends, labels = torch.randn(1, 5), torch.randn(1, 5), torch.tensor([[1, 3]])
+    padded = [torch.nn.functional.pad(logits, (0, 4), value=2.0) for logits in (starts, ends)]
+    mask = torch.tensor([[1, 1, 1, 1, 1, 0, 0, 0, 0]])
+    alone = Objective("span").summed(SimpleNamespace(start_logits=starts, end_logits=ends), labels, mask[:, :5])
+    beside = Objective("span").summed(SimpleNamespace(start_logits=padded[0], end_logits=padded[1]), labels, mask)
+    assert torch.allclose(alone, beside)

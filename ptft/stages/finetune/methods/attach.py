@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ptft.core import models
+from ptft.core.errors import UsageError
 from ptft.core.training.processes import barrier, rank
 from ptft.core.training.settings import Precision
 from ptft.stages.finetune.methods import partial, parts, quantised
@@ -108,6 +109,8 @@ def _begin_prompt(prepared: Prepared, wrapped: Any) -> None:
     tokenizer, wanted = models.load_tokenizer(prepared.tokenizer), prepared.recipe.prompt
     if wanted.init:
         ids = tokenizer(wanted.init, add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise UsageError("the tokenizer makes nothing of prompt.init", remedy="give other words, or leave it out")
         chosen = [ids[place % len(ids)] for place in range(wanted.tokens)]
     else:
         special = set(tokenizer.all_special_ids)

@@ -54,6 +54,10 @@ def refuse_unfit(recipe: FinetuneRecipe, base: Base) -> None:
 
 def refuse_unfit_result(prepared: Prepared) -> None:
     """The same once the rows have told what the result will be."""
+    method = prepared.recipe.method
+    if prepared.new_token_ids and method not in LEARNS_TOKENS:
+        what = f"{len(prepared.new_token_ids)} tokens are new to the base, and {method} does not learn their embeddings"
+        raise UsageError(what, remedy="take --method lora, qlora, partial or full, or a template without new tokens")
     config = models.load_config(prepared.base)
     _refuse(Cell(prepared.recipe, prepared.kind, models.kind_of(config), config))
 
@@ -73,6 +77,10 @@ def _kind_of_result(recipe: FinetuneRecipe, base: Kind) -> Kind | None:
 
 def _refuse_unknown_layers(recipe: FinetuneRecipe, folder: Path) -> None:
     model, kind = without_weights(folder)
+    narrowest = model.config.get_text_config().hidden_size
+    if recipe.method in ("lora", "qlora") and recipe.lora.init == "pissa" and recipe.lora.rank > narrowest:
+        what = f"pissa has no {recipe.lora.rank} principal vectors of layers {narrowest} wide"
+        raise UsageError(what, remedy=f"take --rank {narrowest} or less")
     config_of(recipe, Network(model, kind))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from ptft.core.contracts import Inputs, Output, Plan, Result
-from ptft.core.errors import UsageError
+from ptft.core.errors import InputError, UsageError
 from ptft.core.examples import Shape, detect, sample_per_label
 from ptft.core.progress import Progress
 from ptft.core.rows import RejectLog, Row
@@ -63,6 +63,9 @@ def prepare(recipe: TaskRecipe, inputs: Inputs, out: Output, progress: Progress)
         share = recipe.val if recipe.val != "auto" else 0.1 if len(few) >= SMALLEST_DIVIDED else 0.0
         few, kept = divided(few, share, recipe.seed)
         held = kept, shape
+    if not few:
+        remedy = "hold out fewer (--set val=0.1), or see rejected.jsonl for what was wrong with the rows"
+        raise InputError("no rows are left to learn from", remedy=remedy)
     val = Part(good(held[0], _problem_of(task), log), held[1])
     made: Prepared = task.prepare(
         Given(recipe, base, Part(few, shape), val, Part(rows, shape), base.length(recipe), log, out, progress)
@@ -98,6 +101,12 @@ def _refuse_idle(recipe: TaskRecipe, task: str) -> None:
     """Raise `UsageError` where a knob was turned that does nothing for this task."""
     if recipe.per_label and task != "classification":
         raise _idle("per_label", f"the task is {task}")
+    for knob, idle, owner in (
+        ("prefix", bool(recipe.prefix), "text-to-text"), ("max_target_len", bool(recipe.max_target_len), "text-to-text"),
+        ("stride", recipe.stride != TaskRecipe.stride, "span"),
+    ):  # fmt: skip
+        if idle and task != owner:
+            raise _idle(knob, f"the task is {task}")
     if recipe.class_weights != "none" and task not in WEIGHED:
         raise _idle("class_weights", f"the task is {task}")
 

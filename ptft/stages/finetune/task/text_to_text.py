@@ -10,7 +10,7 @@ from typing import Any
 
 from ptft.core import models
 from ptft.core.encoding import IGNORED
-from ptft.core.errors import InputError
+from ptft.core.errors import InputError, UsageError
 from ptft.core.files import write_json
 from ptft.core.metrics.text import chrf
 from ptft.core.models import Loaded
@@ -46,6 +46,10 @@ def prepare(given: Given) -> TextPairs:
     base.tokenizer.init_kwargs[PREFIX] = recipe.prefix
     base.tokenizer.save_pretrained(state / "tokenizer")
     most = min(recipe.max_target_len or given.length // 2, given.length - (0 if base.kind == "seq2seq" else 2))
+    if most < 2:
+        raise UsageError(
+            f"{given.length} tokens leave no room for a target", remedy="raise --seq-len or max_target_len"
+        )
     counts = {"sources_cut": 0, "targets_cut": 0}
     for name, rows in {"train": given.train.rows, "val": given.val.rows}.items():
         made, cut = _encoded(base.tokenizer, rows, given.length, most, base.kind == "causal")
