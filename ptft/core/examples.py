@@ -36,7 +36,8 @@ class Shape:
             if field not in data:
                 return f"no field {field!r}, which {self.name} rows have"
             if not isinstance(data[field], kinds):
-                return f"the field {field!r} is {type(data[field]).__name__}, not {kinds[0].__name__}"
+                found = "empty (null)" if data[field] is None else type(data[field]).__name__
+                return f"the field {field!r} is {found}, not {kinds[0].__name__}"
         return None
 
 
@@ -77,7 +78,8 @@ def detect(rows: Iterable[Row], wanted: Sequence[str] | None = None) -> Shape:
             if all(field in row.data for field in shape.needs):
                 return shape
         known = "; ".join(f"{shape.name} {{{', '.join(shape.needs)}}}" for shape in shapes)
-        what = f"a row with the fields {', '.join(map(repr, row.data))} is none of the shapes this stage takes"
+        fields = ", ".join(repr(field) for field in row.data if field != "id")  # a row without one was given its place
+        what = f"a row with the fields {fields} is none of the shapes this stage takes"
         raise InputError(
             what, where=f"{row.source}:{row.line}", remedy=f"it takes {known}; map fields with --set columns.text=NAME"
         )

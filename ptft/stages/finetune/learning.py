@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,16 +96,14 @@ def _before(prepared: Prepared, model: Any, progress: Progress) -> dict[str, flo
         return {}
     model.to(models.device())
     with progress.step("measuring before", total=1, unit="times") as step:
-        with _without_virtual_tokens(prepared, model):
-            found = prepared.measure_before(model)
+        found = prepared.measure_before(_bare(prepared, model))
         step.advance()
     return found
 
 
-def _without_virtual_tokens(prepared: Prepared, model: Any) -> AbstractContextManager[Any]:
+def _bare(prepared: Prepared, model: Any) -> Any:
     """The base as it is: virtual tokens that nothing taught yet would only disturb it. Other methods begin without effect."""
-    bare: AbstractContextManager[Any] = nullcontext()
-    return model.disable_adapter() if prepared.recipe.method in methods.PROMPT_METHODS else bare
+    return model.get_base_model() if prepared.recipe.method in methods.PROMPT_METHODS else model
 
 
 def _watching(prepared: Prepared) -> Watching:
@@ -159,9 +156,10 @@ def announce(prepared: Prepared, model: Any, settings: Settings, progress: Progr
     share = f"{trainable / max(parameters, 1):.2%}"
     what = f"{prepared.recipe.method}: {trainable:,} of {parameters:,} parameters train ({share})"
     memory = memory_needed(prepared, model, settings)
+    step = "step" if settings.steps == 1 else "steps"
     needed = f"; at most {hardware.shown_bytes(memory)}" if memory else ""
     progress.note(
-        f"{what}{needed}; {prepared.rows:,} {prepared.unit}, {settings.steps:,} steps at a learning rate of {settings.lr:.2g}"
+        f"{what}{needed}; {prepared.rows:,} {prepared.unit}, {settings.steps:,} {step} at a learning rate of {settings.lr:.2g}"
     )
 
 

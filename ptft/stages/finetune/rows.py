@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from ptft.core.contracts import Inputs
+from ptft.core.errors import InputError
 from ptft.core.examples import Shape, detect, misshapen
 from ptft.core.files import Source
 from ptft.core.formats import read_rows
@@ -20,12 +21,27 @@ def read_shaped(
 ) -> tuple[list[Row], Shape]:
     """All rows of one of the wanted shapes; misshapen ones go to the log."""
     sources = tuple(sources)
+    _refuse_unreadable(sources, columns)
     shape = detect((row for row in read_rows(sources, columns=columns) if isinstance(row, Row)), wanted)
     rows = (
         misshapen(item, shape) or _empty(item, shape) or item if isinstance(item, Row) else item
         for item in read_rows(sources, columns=columns)
     )
     return list(accepted(rows, log)), shape
+
+
+def _refuse_unreadable(sources: Sequence[Source], columns: dict[str, str]) -> None:
+    """Raise `InputError` where there are lines and not one of them is a row: with the first, and what is wrong with it."""
+    first: Rejected | None = None
+    for item in read_rows(sources, columns=columns):
+        if isinstance(item, Row):
+            return
+        first = first or item
+    if first is not None:
+        where = f"{first.source}:{first.line}" if first.line else first.source
+        raise InputError(f"no line can be read; the first: {first.reason}", where=where, remedy="mend the file")
+    named = ", ".join(str(source.path) for source in sources)
+    raise InputError("the input holds no rows", where=named, remedy="check that the files are not empty")
 
 
 def _empty(row: Row, shape: Shape) -> Rejected | None:

@@ -19,7 +19,7 @@ from ptft.core.heads import Head, with_head
 from ptft.core.progress import Silent
 from ptft.stages.finetune.domain import run as domain
 from ptft.stages.finetune.instruction import run as instruction
-from ptft.stages.finetune.recipe import DomainRecipe, InstructionRecipe, Lora, TaskRecipe
+from ptft.stages.finetune.recipe import DomainRecipe, InstructionRecipe, Lora, Prompt, TaskRecipe
 from ptft.stages.finetune.task import run as task
 
 
@@ -237,3 +237,29 @@ def test_knobs_that_cannot_work_are_refused(folder, output_of, tmp_path, changes
         return
     with pytest.raises(UsageError, match="does nothing"):
         task.run(recipe, inputs(folder / "causal", folder / "task.jsonl"), output_of(tmp_path), Silent())
+
+
+@pytest.mark.parametrize("stage", [domain, instruction])
+def test_every_method_says_the_same_of_the_base_before_it_is_trained(folder, output_of, tmp_path, stage):
+    kind, rows = {domain: (DomainRecipe, "text"), instruction: (InstructionRecipe, "chat")}[stage]
+    found = set()
+    for method in ("full", "lora", "prompt", "prefix"):
+        recipe = kind(
+            method=method,
+            epochs=0.1,
+            val=0.2,
+            max_seq_len=48,
+            prompt=Prompt(tokens=4) if method[:2] == "pr" else Prompt(),
+        )
+        result = stage.run(
+            recipe, inputs(folder / "causal", folder / f"{rows}.jsonl"), output_of(tmp_path / method), Silent()
+        )
+        found.add(round(result.metrics["eval_loss_before"], 4))
+    assert len(found) == 1
+
+
+def test_lines_that_cannot_be_read_are_not_called_an_empty_file(folder, output_of, tmp_path):
+    (tmp_path / "bad.jsonl").write_text("[1, 2]\nnothing\n")
+    with pytest.raises(InputError, match="no line can be read") as error:
+        task.run(TaskRecipe(), inputs(folder / "causal", tmp_path / "bad.jsonl"), output_of(tmp_path / "o"), Silent())
+    assert "bad.jsonl:1" in str(error.value)

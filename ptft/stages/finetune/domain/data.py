@@ -80,7 +80,7 @@ class DomainData(Prepared):
 
     @property
     def held_out(self) -> int:
-        return len(self.sequences(self.measured[0].text)) if self.measured else 0
+        return len(self.sequences(self.measured[0].text, with_rest=True)) if self.measured else 0
 
     @property
     def measures_before(self) -> bool:
@@ -126,6 +126,8 @@ class DomainData(Prepared):
                 f"{self.counts['new_tokens']:,} new tokens: {before:.4f} -> {after:.4f} tokens a byte of the domain's text. "
                 "Losses and perplexities before and after are of different tokens: compare bits per byte"
             )
+        if not self.held_out:
+            progress.note("no text is held out, so there is no perplexity: name some with --eval-data, or raise val")
         if not self.recipe.general:
             progress.note("what the model forgets is not measured: name general text with --general")
 

@@ -66,11 +66,22 @@ def prepare(recipe: TaskRecipe, inputs: Inputs, out: Output, progress: Progress)
     if not few:
         remedy = "hold out fewer (--set val=0.1), or see rejected.jsonl for what was wrong with the rows"
         raise InputError("no rows are left to learn from", remedy=remedy)
+    progress.note(_named(name, rows, shape))
     val = Part(good(held[0], _problem_of(task), log), held[1])
     made: Prepared = task.prepare(
         Given(recipe, base, Part(few, shape), val, Part(rows, shape), base.length(recipe), log, out, progress)
     )
     return made
+
+
+def _named(task: str, rows: list[Row], shape: Shape) -> str:
+    """What is learnt, in words; labels that are all numbers may have been meant as such."""
+    said = f"{shape.name} rows: {task}"
+    if task != "classification":
+        return said
+    labels = {row.data["label"] for row in rows}
+    numbers = all(isinstance(label, int | float) and not isinstance(label, bool) for label in labels)
+    return f"{said} of {len(labels):,} labels" + ("; --task regression learns them as numbers" if numbers else "")
 
 
 def _few(recipe: TaskRecipe, rows: list[Row]) -> list[Row]:
