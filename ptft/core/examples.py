@@ -86,10 +86,12 @@ def detect(rows: Iterable[Row], wanted: Sequence[str] | None = None) -> Shape:
     raise InputError("the input holds no rows", remedy="check that the files are not empty")
 
 
-def misshapen(row: Row, shape: Shape) -> Rejected | None:
+def misshapen(row: Row, shape: Shape, *, as_messages: bool = True) -> Rejected | None:
+    """What is wrong with a row. as_messages: it is to become plain messages, and what they cannot hold (tool calls) is wrong."""
     problem = shape.problem(row.data)
     if problem is None and shape.name in CONVERSATIONS:
-        problem = _turns_problem(row.data) or _conversation_problem(to_messages(row.data, shape))
+        lost = _turns_problem(row.data) if as_messages else None
+        problem = lost or _conversation_problem(to_messages(row.data, shape))
     return Rejected(row.source, row.line, problem, str(row.data)[:500]) if problem else None
 
 
@@ -120,7 +122,7 @@ def _message(item: Any) -> Message:
 def _content(item: Mapping[str, Any]) -> str:
     content = item.get("content", item.get("value", ""))
     if isinstance(content, list):
-        return "".join(part if isinstance(part, str) else str(part.get("text", "")) for part in content)
+        return "".join(str(part.get("text", "")) if isinstance(part, Mapping) else str(part) for part in content)
     return "" if content is None else str(content)
 
 

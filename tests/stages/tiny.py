@@ -96,8 +96,10 @@ def mean_pooled(folder: Path, scale: float = 3.0) -> Path:
 
 
 def masked(folder: Path, **more: Any) -> Path:
+    import torch
     from transformers import BertConfig, BertForMaskedLM
 
+    torch.manual_seed(1)
     return _saved(BertForMaskedLM(BertConfig(**sizes(**more), pad_token_id=1)), folder, 1.0)
 
 

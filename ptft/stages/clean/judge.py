@@ -46,8 +46,8 @@ def problem_of(row: Row, expected: Shape) -> Rejected | None:
     shape = shape_of(row.data)
     if shape is not None and shape in ACCEPTED_SHAPES:
         unlabelled = "label" in row.data and row.data["label"] is None  # text all the same
-        return misshapen(replace(row, data={**row.data, "label": ""}) if unlabelled else row, shape)
-    return lacks(row, ["text"]) if expected.name == "text" else misshapen(row, expected)
+        return misshapen(replace(row, data={**row.data, "label": ""}) if unlabelled else row, shape, as_messages=False)
+    return lacks(row, ["text"]) if expected.name == "text" else misshapen(row, expected, as_messages=False)
 
 
 def measured(

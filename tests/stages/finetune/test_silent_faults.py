@@ -8,11 +8,13 @@ test_merge.py.
 from __future__ import annotations
 
 import contextlib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
+import torch
 from finetuning import SMALL, inputs, rows_file
 
 from ptft.core.chat_templates import FORMATS, PLAIN_TEMPLATE
@@ -143,6 +145,12 @@ class Killed(BaseException):
     """What no code catches."""
 
 
+def apart(ids: torch.Tensor, places: torch.Tensor) -> list[list[int]]:
+    """The rows that lie one behind the other: each begins where positions do."""
+    starts = [*(places == 0).nonzero().flatten().tolist(), len(ids)]
+    return [ids[start:end].tolist() for start, end in pairwise(starts)]
+
+
 def seen(monkeypatch: Any, recipe: InstructionRecipe, given: Any, out: Any, kill_at: int = 0) -> list[list[list[int]]]:
     """The rows of every forward pass in training, in the order in which the model saw them."""
     found: list[list[list[int]]] = []
@@ -153,7 +161,13 @@ def seen(monkeypatch: Any, recipe: InstructionRecipe, given: Any, out: Any, kill
             return
         if kill_at and len(found) == kill_at:
             raise Killed
-        found.append([row[row != 1].tolist() for row in batch["input_ids"]])
+        found.append(
+            [
+                row
+                for ids, places in zip(batch["input_ids"], batch["position_ids"], strict=True)
+                for row in apart(ids, places)
+            ]
+        )
 
     def watched(self: Any, dtype: str = "float32") -> Any:
         model = new_model(self, dtype)
