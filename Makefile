@@ -120,6 +120,7 @@ bench: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/tokenizer.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/pack.py
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/pretrain.py all
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/finetune.py all
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,16 @@ from ptft.core import models
 from ptft.core.errors import InputError
 from ptft.core.extracting import ABSTAINS, Answer, Logits, Window, answer_problem, answers_of, best_answers, windows_of
 from ptft.core.files import write_json
-from ptft.core.heads import Head, with_head
+from ptft.core.heads import Head
 from ptft.core.metrics.names import SPANS
 from ptft.core.metrics.spans import spans
 from ptft.core.models import Loaded
 from ptft.core.predicting import span_logits
 from ptft.core.rows import Row
 from ptft.core.training import Objective, Padding, Rows
-from ptft.stages.finetune.purpose import Better, Collate, Prepared
-from ptft.stages.finetune.recipe import TaskRecipe
+from ptft.stages.finetune.purpose import Collate
 from ptft.stages.finetune.task.given import Given
+from ptft.stages.finetune.task.headed import Headed
 from ptft.stages.finetune.task.judging import better
 from ptft.stages.finetune.task.texts import BATCH, make_ready
 
@@ -61,39 +60,20 @@ def prepare(given: Given) -> AnsweredQuestions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnsweredQuestions(Prepared):
+class AnsweredQuestions(Headed):
     """train: a folder of `Rows`, one a window. val: questions to measure on. abstains: some questions had no answer."""
 
-    recipe: TaskRecipe
-    head: Head
-    train: Path
-    val: Path
     questions: int
     abstains: bool
-    judged_by: Better
 
     @property
     def objective(self) -> Objective:
         return Objective("span")
 
-    @property
-    def better(self) -> Better:
-        return self.judged_by
-
-    @property
-    def changes_base(self) -> bool:
-        return True
-
     def new_model(self, dtype: str = "float32") -> Any:
-        import transformers
-
-        transformers.set_seed(self.recipe.seed)
-        model = with_head(self.base, self.head, scratch=self.recipe.init == "scratch", dtype=dtype)
+        model = super().new_model(dtype)
         setattr(model.config, ABSTAINS, self.abstains)
         return model
-
-    def source(self) -> Rows:
-        return Rows.load(self.train)
 
     def collate(self) -> Collate:
         return Padding(int(self.head.pad_id or 0), token_labels=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from ptft.core import models
 from ptft.core.encoding import IGNORED
 from ptft.core.errors import InputError
-from ptft.core.heads import Head, with_head
+from ptft.core.heads import Head
 from ptft.core.metrics.entities import tagging
 from ptft.core.metrics.names import ENTITIES
 from ptft.core.models import Loaded
@@ -22,9 +21,9 @@ from ptft.core.predicting import tag_logits
 from ptft.core.rows import Row
 from ptft.core.tagging import TAGGED_PIECE, Scheme, Words, encode_words, row_problem, scheme_of, tags_of
 from ptft.core.training import Objective, Padding, Rows
-from ptft.stages.finetune.purpose import Better, Collate, Prepared
-from ptft.stages.finetune.recipe import TaskRecipe
+from ptft.stages.finetune.purpose import Collate
 from ptft.stages.finetune.task.given import Given
+from ptft.stages.finetune.task.headed import Headed
 from ptft.stages.finetune.task.judging import better
 from ptft.stages.finetune.task.texts import BATCH, make_ready
 
@@ -73,44 +72,18 @@ def metrics_for(scheme: Scheme) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaggedWords(Prepared):
+class TaggedWords(Headed):
     """train, val: folders of `Rows` with a label a token. weights: by label, mean 1 over the words; empty: all alike."""
 
-    recipe: TaskRecipe
-    head: Head
     scheme: Scheme
-    train: Path
-    val: Path
-    judged_by: Better
     weights: tuple[float, ...] = ()
 
     @property
     def objective(self) -> Objective:
         return Objective("tags", self.weights)
 
-    @property
-    def better(self) -> Better:
-        return self.judged_by
-
-    @property
-    def changes_base(self) -> bool:
-        return True
-
-    def new_model(self, dtype: str = "float32") -> Any:
-        import transformers
-
-        transformers.set_seed(self.recipe.seed)
-        return with_head(self.base, self.head, scratch=self.recipe.init == "scratch", dtype=dtype)
-
-    def source(self) -> Rows:
-        return Rows.load(self.train)
-
     def collate(self) -> Collate:
         return Padding(int(self.head.pad_id or 0))
-
-    @property
-    def held_out(self) -> int:
-        return len(Rows.load(self.val))
 
     def measure(self, model: Any) -> dict[str, float]:
         """Mean cross entropy of a word, and the scores of `ptft eval`, of the words that were not cut off."""

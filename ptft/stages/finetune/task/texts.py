@@ -14,52 +14,24 @@ import numpy.typing as npt
 from ptft.core import models
 from ptft.core.encoding import Encoded
 from ptft.core.errors import InputError
-from ptft.core.heads import Head, with_head
 from ptft.core.models import Kind, Loaded
 from ptft.core.rows import Row
 from ptft.core.scoring import classify, encode_cut
 from ptft.core.training import Padding, Rows
-from ptft.stages.finetune.purpose import Better, Collate, Prepared, pad_id
-from ptft.stages.finetune.recipe import TaskRecipe
+from ptft.stages.finetune.purpose import Collate, pad_id
 from ptft.stages.finetune.task.given import Given, Part, good
+from ptft.stages.finetune.task.headed import Headed
 
 BATCH = 16  # rows a forward pass of a validation
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadedTexts(Prepared):
-    """A head over whole texts. train, val: folders of `Rows` with labels. judged_by: what tells the best weights."""
-
-    recipe: TaskRecipe
-    head: Head
-    train: Path
-    val: Path
-    judged_by: Better
-
-    @property
-    def better(self) -> Better:
-        return self.judged_by
-
-    @property
-    def changes_base(self) -> bool:
-        return True
-
-    def new_model(self, dtype: str = "float32") -> Any:
-        import transformers
-
-        transformers.set_seed(self.recipe.seed)
-        return with_head(self.base, self.head, scratch=self.recipe.init == "scratch", dtype=dtype)
-
-    def source(self) -> Rows:
-        return Rows.load(self.train)
+class HeadedTexts(Headed):
+    """A head over whole texts. train, val: folders of `Rows` with labels."""
 
     def collate(self) -> Collate:
         return Padding(pad_id(models.load_tokenizer(self.tokenizer)), token_labels=False)
-
-    @property
-    def held_out(self) -> int:
-        return len(Rows.load(self.val))
 
     def measure(self, model: Any) -> dict[str, float]:
         rows = Rows.load(self.val)
