@@ -67,7 +67,8 @@ def plain_outputs(folder, *texts):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     model = AutoModelForSequenceClassification.from_pretrained(folder)
-    batch = AutoTokenizer.from_pretrained(folder)(*map(list, texts), padding=True, return_tensors="pt")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    batch = tokenizer(*map(list, texts), padding=True, return_tensors="pt", split_special_tokens=True)
     with torch.no_grad():
         return model.eval()(**batch).logits.numpy()
 
@@ -93,7 +94,8 @@ def test_several_labels_are_learnt(folder, output_of, tmp_path, base, pooling):
 @pytest.mark.parametrize(("base", "pooling"), BASES)
 def test_numbers_are_learnt_and_answered_in_their_own_units(folder, output_of, tmp_path, base, pooling):
     out = output_of(tmp_path)
-    result, loaded = trained(folder, base, folder / "numbers.jsonl", out, pooling=pooling, epochs=15, lr=2e-2)
+    epochs = 20 if base == "masked" else 15
+    result, loaded = trained(folder, base, folder / "numbers.jsonl", out, pooling=pooling, epochs=epochs, lr=2e-2)
     assert loaded.problem == models.NUMBER and result.metrics["eval_pearson"] > 0.95
     rows = [json.loads(line) for line in (folder / "numbers.jsonl").open()][:6]
     found = outputs(loaded, [row["text"] for row in rows])[:, 0]
