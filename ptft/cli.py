@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+import ptft
 from ptft.core import recipes
 from ptft.core.contracts import Stage
 from ptft.core.errors import Interrupted, PtftError, UsageError, from_os_error
@@ -59,6 +60,23 @@ app = typer.Typer(
     no_args_is_help=True,
     **PLAIN,
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"ptft {ptft.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _app(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="say which ptft this is")
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
+
 finetune = typer.Typer(
     help="Adapt a checkpoint: to a domain, to instructions, or to a task.", no_args_is_help=True, **PLAIN
 )

@@ -52,6 +52,11 @@ sys.exit(f"loaded {{loaded}}" if loaded else 0)
     assert all(f"Usage: ptft {' '.join(command)}".rstrip() in done.stdout for command in COMMANDS)
 
 
+def test_it_says_which_ptft_it_is():
+    done = ptft("--version")
+    assert done.returncode == 0 and done.stdout.startswith("ptft 0.") and done.stderr == ""
+
+
 def test_an_unknown_option_is_one_line_with_a_hint():
     done = ptft("clean", "--vocab", "3")
     assert done.returncode == 2 and done.stdout == ""

@@ -30,8 +30,10 @@ class Contract:
     def require(self, folder: Path) -> Path:
         """The folder itself, or `InputError` saying what it lacks and which stage makes one."""
         if not folder.is_dir():
-            what = "this is a file, not a folder" if folder.exists() else "no such folder"
-            raise InputError(what, where=str(folder), remedy=f"check the path, or make one with `{self.made_by}`")
+            is_file = folder.exists()
+            what = "this is a file, not a folder" if is_file else "no such folder"
+            check = "the order of the arguments" if is_file else "the path"
+            raise InputError(what, where=str(folder), remedy=f"check {check}, or make one with `{self.made_by}`")
         if is_unfinished(folder):
             remedy = "run the command that makes it again: it goes on where it stopped"
             raise InputError("this folder is not finished", where=str(folder), remedy=remedy)

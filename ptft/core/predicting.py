@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ptft.core.chat import stop_ids
-from ptft.core.encoding import Encoded
 from ptft.core.extracting import ABSTAINS, Found, Logits, Window, best_answers
 from ptft.core.models import Loaded
-from ptft.core.scoring import by_length, refuse_not_finite
+from ptft.core.scoring import by_length, outputs_of, refuse_not_finite
 from ptft.core.tagging import OUTSIDE, Words
 
 Advance = Callable[[int], None]
-
-
-def outputs_of(loaded: Loaded, rows: Sequence[Encoded], batch_size: int) -> Iterator[tuple[list[int], Any]]:
-    """(the rows' numbers, the model's outputs on the CPU) of every batch, rows padded on the right."""
-    import torch
-
-    pad = loaded.model.config.pad_token_id or 0
-    for chosen in by_length([len(row["input_ids"]) for row in rows], batch_size):
-        batch = {name: _padded([rows[i][name] for i in chosen], pad if name == "input_ids" else 0) for name in rows[0]}
-        batch["attention_mask"] = _padded([[1] * len(rows[i]["input_ids"]) for i in chosen], 0)
-        with torch.inference_mode():
-            yield chosen, loaded.model(**{name: ids.to(loaded.model.device) for name, ids in batch.items()})
-
-
-def _padded(rows: Sequence[Sequence[int]], value: int) -> Any:
-    import torch
-
-    longest = max(map(len, rows))
-    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
 
 
 def _array(logits: Any, loaded: Loaded) -> npt.NDArray[np.float32]:

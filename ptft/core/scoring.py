@@ -132,34 +132,27 @@ def sum_nll(
 
 def classify(loaded: Loaded, encoded: Sequence[Encoded], batch_size: int) -> npt.NDArray[np.float32]:
     """What the head says of tokenized rows: shape (rows, labels), float32; one column of a number."""
-    import torch
-
-    pad = loaded.model.config.pad_token_id
-    lengths = [len(row["input_ids"]) for row in encoded]
-    found = np.zeros((len(encoded), len(loaded.labels)), dtype=np.float32)
     # a model that pools the last token and does not know its padding token takes one row at a time
-    for chosen in by_length(lengths, 1 if pad is None else batch_size):
-        batch = _batch([encoded[index] for index in chosen], pad or 0)
-        with torch.inference_mode():
-            logits = loaded.model(
-                **{name: torch.tensor(values, device=loaded.model.device) for name, values in batch.items()}
-            ).logits
-        found[chosen] = logits.float().cpu().numpy()
+    size = 1 if loaded.model.config.pad_token_id is None else batch_size
+    found = np.zeros((len(encoded), len(loaded.labels)), dtype=np.float32)
+    for chosen, outputs in outputs_of(loaded, encoded, size):
+        found[chosen] = outputs.logits.float().cpu().numpy()
     refuse_not_finite(found, loaded)
     return found
 
 
-def _batch(rows: Sequence[Encoded], pad: int) -> dict[str, npt.NDArray[np.int64]]:
-    """Rows padded on the right, with "attention_mask"."""
-    columns = {name: _padded([row[name] for row in rows], pad if name == "input_ids" else 0) for name in rows[0]}
-    return {**columns, "attention_mask": _padded([[1] * len(row["input_ids"]) for row in rows], 0)}
+def outputs_of(loaded: Loaded, rows: Sequence[Encoded], batch_size: int) -> Iterator[tuple[list[int], Any]]:
+    """(the rows' numbers, the model's outputs) of every batch, rows padded on the right and masked there."""
+    import torch
 
-
-def encode_rows(
-    loaded: Loaded, texts: Sequence[str], pairs: Sequence[str] | None, max_len: int
-) -> tuple[list[Encoded], int]:
-    """Rows as the classifier was trained on them, and how many were cut to `max_len` tokens."""
-    return encode_cut(loaded.tokenizer, texts, pairs, max_len)
+    pad = loaded.model.config.pad_token_id or 0
+    for chosen in by_length([len(row["input_ids"]) for row in rows], batch_size):
+        batch = {name: _padded([rows[i][name] for i in chosen], pad if name == "input_ids" else 0) for name in rows[0]}
+        batch["attention_mask"] = _padded([[1] * len(rows[i]["input_ids"]) for i in chosen], 0)
+        given = {name: torch.tensor(ids, device=loaded.model.device) for name, ids in batch.items()}
+        with torch.inference_mode():
+            outputs = loaded.model(**given)
+        yield chosen, outputs
 
 
 def encode_cut(

@@ -3,54 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
 
 from ptft.core.contracts import Output
-from ptft.core.errors import RunError
 from ptft.core.progress import Progress
 from ptft.core.training import checkpoints, sharding
 from ptft.core.training.data import Batches, Example, Source
 from ptft.core.training.heads import with_loss
 from ptft.core.training.objectives import Objective
 from ptft.core.training.optimizers import optimizer_of
-from ptft.core.training.passes import even_passes, even_sums
+from ptft.core.training.out_of_memory import memory_explained
+from ptft.core.training.passes import even_passes, even_sums, passes_of
 from ptft.core.training.precision import to_fp8, use_liger
 from ptft.core.training.processes import barrier, rank, summed, world_size
-from ptft.core.training.rows import Flat
 from ptft.core.training.settings import Settings, Trained
 from ptft.core.training.watch import BEST, Watcher, Watching, best_step, peak_memory
 
 Collate = Callable[[Sequence[Example]], dict[str, torch.Tensor]]
-
-# Of one length; padded to the longest; one behind the other, where attention is the square of them all
-Passes = Literal["even", "padded", "flat"]
-PASS_TOKENS: dict[str, dict[Passes, int]] = {
-    "cpu": {"even": 2048, "padded": 512, "flat": 512}, "cuda": {"even": 16_384, "padded": 16_384, "flat": 4096},
-}  # fmt: skip
-
-
-def passes_of(source: Source, collate: Collate) -> Passes:
-    """How the examples of a source lie in a forward pass."""
-    if not hasattr(source, "lengths"):
-        return "even"
-    return "flat" if isinstance(collate, Flat) else "padded"
-
-
-def micro_batch_of(batch: int, wanted: int, length: int, processes: int = 1, passes: Passes = "even") -> int:
-    """Examples a forward pass: the largest divisor of a process's share of `batch` that is at most `wanted`.
-
-    A divisor, so that accumulation is exact. wanted 0: what fills a GPU, or stays within a CPU's cache (measured:
-    docs/log.md), given `length` tokens an example, the mean where they are of unequal length. passes: how examples lie in one.
-    """
-    tokens = PASS_TOKENS["cuda" if torch.cuda.is_available() else "cpu"][passes]
-    share = max(1, batch // processes)
-    most = wanted or max(1, tokens // length)
-    return next(size for size in range(min(most, share), 0, -1) if share % size == 0)
 
 
 def train(
@@ -67,8 +41,7 @@ def train(
 ) -> Trained:
     """Train `model`; go on from the newest checkpoint in `out.final` if there is one.
 
-    In a group of processes (see
-    `processes`) every one calls this with equal arguments. tokenizer: saved beside each checkpoint.
+    In a group of processes (see `processes`) every one calls this with equal arguments. tokenizer: saved beside each checkpoint.
     Raises `Diverged` where the loss is not a number or jumps, `RunError` where memory does not suffice.
     """
     transformers.set_seed(settings.seed)
@@ -79,7 +52,7 @@ def train(
         if objective.name == "tokens":
             stack.enter_context(with_loss(model, chunked=settings.chunked, sparse=objective.sparse))
         bar = stack.enter_context(progress.step("training", settings.steps, "steps"))
-        stack.enter_context(_memory_explained(settings))
+        stack.enter_context(memory_explained(settings))
         trainer = _Trainer(settings, out, objective, collate, model, source, tokenizer)
         watcher = Watcher(settings, watching or Watching(), bar, out, trainer.save_best)
         trainer.add_callback(watcher)
@@ -128,39 +101,6 @@ def _result(model: Any, settings: Settings, watcher: Watcher, trainer: _Trainer,
     return Trained(
         model, watcher.metrics.entries, clock.seconds, clock.steps, trainer.state.global_step, best, peak_memory()
     )
-
-
-@contextlib.contextmanager
-def _memory_explained(settings: Settings) -> Iterator[None]:
-    """Out of memory: say which knob to turn, and to what."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
-            raise
-        what, remedy = _advice(settings)
-        raise RunError(f"out of memory with {what}", remedy=remedy) from error
-
-
-def _advice(settings: Settings) -> tuple[str, str]:
-    """What was too much, and the cheapest way to need less: nothing of it changes what is learnt."""
-    goes_on = "the run goes on from its last checkpoint"
-    if settings.micro_batch > 1:
-        half = micro_batch_of(settings.batch, settings.micro_batch // 2, 1, world_size())
-        return (
-            f"{settings.micro_batch} sequences a forward pass",
-            f"--set hardware.micro_batch={half}; {goes_on}",
-        )
-    if not settings.checkpointing:
-        return "one sequence a forward pass", f"--set hardware.checkpointing=true; {goes_on}"
-    if not settings.chunked:
-        return "all logits of a sequence", f"--set hardware.loss=chunked; {goes_on}"
-    if settings.parallel == "ddp":
-        return (
-            "a model of this size",
-            f"--nproc N --set hardware.parallel=fsdp shards it; or {settings.smaller}",
-        )
-    return "a share of a model of this size", f"more processes (--nproc), or {settings.smaller}"
 
 
 # ---------------------------------------------------------------- around the Trainer

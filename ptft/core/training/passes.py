@@ -1,8 +1,39 @@
-"""The rows of an optimizer step, divided into forward passes that hold little padding and are of like size."""
+"""Forward passes: how many examples one takes, and how the rows of an optimizer step are divided into passes of like size."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+
+from ptft.core.training.data import Source
+from ptft.core.training.rows import Flat
+
+# Of one length; padded to the longest; one behind the other, where attention is the square of them all
+Passes = Literal["even", "padded", "flat"]
+PASS_TOKENS: dict[str, dict[Passes, int]] = {
+    "cpu": {"even": 2048, "padded": 512, "flat": 512}, "cuda": {"even": 16_384, "padded": 16_384, "flat": 4096},
+}  # fmt: skip
+
+
+def passes_of(source: Source, collate: Callable[..., Any]) -> Passes:
+    """How the examples of a source lie in a forward pass."""
+    if not hasattr(source, "lengths"):
+        return "even"
+    return "flat" if isinstance(collate, Flat) else "padded"
+
+
+def micro_batch_of(batch: int, wanted: int, length: int, processes: int = 1, passes: Passes = "even") -> int:
+    """Examples a forward pass: the largest divisor of a process's share of `batch` that is at most `wanted`.
+
+    A divisor, so that accumulation is exact. wanted 0: what fills a GPU, or stays within a CPU's cache (measured:
+    docs/log.md), given `length` tokens an example, the mean where they are of unequal length. passes: how examples lie in one.
+    """
+    tokens = PASS_TOKENS["cuda" if torch.cuda.is_available() else "cpu"][passes]
+    share = max(1, batch // processes)
+    most = wanted or max(1, tokens // length)
+    return next(size for size in range(min(most, share), 0, -1) if share % size == 0)
 
 
 def even_passes(lengths: Sequence[int], count: int) -> list[list[int]]:

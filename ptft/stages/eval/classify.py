@@ -15,7 +15,7 @@ from ptft.core.metrics.numbers import number_of, numbers
 from ptft.core.models import MANY_LABELS, NUMBER, ONE_LABEL, Loaded
 from ptft.core.progress import Progress
 from ptft.core.rows import Row, RowWriter
-from ptft.core.scoring import classify, encode_rows
+from ptft.core.scoring import classify, encode_cut
 from ptft.stages.eval.recipe import EvalRecipe
 from ptft.stages.eval.tasks import Measured, Score, blocks, require_rows
 
@@ -46,7 +46,7 @@ def measure(
     cut = 0
     with progress.step("classifying") as step:
         for block in blocks(rows):
-            encoded, longer = encode_rows(loaded, *_texts(block), limit)
+            encoded, longer = encode_cut(loaded.tokenizer, *_texts(block), limit)
             outputs = classify(loaded, encoded, recipe.batch_size).astype(np.float64)
             found = _PROBLEMS[loaded.problem].answers(loaded.labels, outputs, block)
             for row, answer in zip(block, found, strict=True):

@@ -16,7 +16,7 @@ from ptft.core.examples import row_text
 from ptft.core.formats import read_rows
 from ptft.core.models import Loaded
 from ptft.core.rows import Rejected, RejectLog, Row, accepted
-from ptft.core.scoring import classify, encode_rows, score_texts, windows_for
+from ptft.core.scoring import classify, encode_cut, score_texts, windows_for
 from ptft.stages.export.recipe import ExportRecipe
 
 BUILT_IN = (
@@ -88,7 +88,7 @@ def compare(before: Loaded, after: Loaded, sample: Sample) -> dict[str, Any]:
 
 
 def _compare_classes(before: Loaded, after: Loaded, sample: Sample) -> dict[str, Any]:
-    encoded, _ = encode_rows(before, sample.texts, sample.pairs, before.seq_len)
+    encoded, _ = encode_cut(before.tokenizer, sample.texts, sample.pairs, before.seq_len)
     old, new = (classify(model, encoded, BATCH).astype(np.float64) for model in (before, after))
     found = _differences([old], [new])
     if sample.labels is None:

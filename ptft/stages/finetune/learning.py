@@ -78,7 +78,7 @@ def learn(job: Job, progress: Progress) -> Learnt:
         model.set_attn_implementation(recipe.hardware.attention)
     settings = settings_for(prepared, model, precision)
     announce(prepared, model, settings, progress)
-    if not prepared.held_out and (recipe.patience or recipe.keep == "last"):
+    if not prepared.held_out and recipe.patience:
         progress.warn("no rows to measure on: patience does nothing; name some with --eval-data, or --set val=0.1")
     before = _before(prepared, model, progress)
     trained = train(

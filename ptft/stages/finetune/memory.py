@@ -7,9 +7,7 @@ from typing import Any
 from ptft.core.training.cost import Frozen, Load, Memory, memory_of, sizes_of
 from ptft.stages.finetune.recipe import FinetuneRecipe
 
-FOUR_BITS = Frozen(
-    layers=0.5 + 4 / 64, others=2.0
-)  # a scale for each block of 64 weights; less where that is quantised, too
+FOUR_BITS = 0.5 + 4 / 64  # bytes a weight: a scale for each block of 64; less where that is quantised, too
 
 
 def estimated_memory(recipe: FinetuneRecipe, model: Any, load: Load, trainable: int) -> Memory | None:
@@ -24,6 +22,6 @@ def estimated_memory(recipe: FinetuneRecipe, model: Any, load: Load, trainable: 
 
 
 def frozen_as(recipe: FinetuneRecipe, low: bool) -> Frozen:
-    if recipe.method == "qlora":
-        return FOUR_BITS
-    return Frozen(2.0, 2.0) if low and recipe.method not in ("full", "partial") else Frozen()
+    """What is frozen lies in the precision that is computed in; qlora's layers in 4 bits."""
+    others = 2.0 if low and recipe.method not in ("full", "partial") else 4.0
+    return Frozen(FOUR_BITS if recipe.method == "qlora" else others, others)

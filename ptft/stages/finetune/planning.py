@@ -14,7 +14,7 @@ from ptft.core.rows import Row
 from ptft.core.sample import estimate_text
 from ptft.core.training import micro_batch_of, precision_of
 from ptft.core.training.cost import Load, Memory, flops_per_token, sizes_of
-from ptft.core.training.engine import Passes
+from ptft.core.training.passes import Passes
 from ptft.stages.finetune.base import Base, base_of
 from ptft.stages.finetune.learning import steps_of
 from ptft.stages.finetune.memory import estimated_memory

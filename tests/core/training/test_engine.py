@@ -262,10 +262,10 @@ def test_a_checkpoint_holds_no_history_and_the_usual_configuration(tmp_path):
 
 
 def test_out_of_memory_names_the_knob_and_its_value(tmp_path):
-    from ptft.core.training import engine
+    from ptft.core.training.out_of_memory import memory_explained
 
     def greedy(settings):
-        with pytest.raises(RunError, match="out of memory") as error, engine._memory_explained(settings):
+        with pytest.raises(RunError, match="out of memory") as error, memory_explained(settings):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return error.value.remedy
 

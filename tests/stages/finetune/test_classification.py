@@ -15,7 +15,7 @@ from ptft.core import models
 from ptft.core.errors import InputError, UsageError
 from ptft.core.knobs import Hardware
 from ptft.core.progress import Silent
-from ptft.core.scoring import classify, encode_rows
+from ptft.core.scoring import classify, encode_cut
 from ptft.core.training import Rows
 from ptft.stages.finetune.recipe import TaskRecipe
 from ptft.stages.finetune.task import run as task
@@ -74,7 +74,7 @@ def plain_outputs(folder, *texts):
 
 
 def outputs(loaded, texts, pairs=None, batch=16):
-    return classify(loaded, encode_rows(loaded, texts, pairs, loaded.seq_len)[0], batch)
+    return classify(loaded, encode_cut(loaded.tokenizer, texts, pairs, loaded.seq_len)[0], batch)
 
 
 # ---------------------------------------------------------------- what is learnt

@@ -19,7 +19,8 @@ from ptft.core.heads import Head, with_head
 from ptft.core.progress import Silent
 from ptft.stages.finetune.domain import run as domain
 from ptft.stages.finetune.instruction import run as instruction
-from ptft.stages.finetune.recipe import DomainRecipe, InstructionRecipe, Lora, Prompt, TaskRecipe
+from ptft.stages.finetune.memory import frozen_as
+from ptft.stages.finetune.recipe import DomainRecipe, FinetuneRecipe, InstructionRecipe, Lora, Prompt, TaskRecipe
 from ptft.stages.finetune.task import run as task
 
 
@@ -263,3 +264,23 @@ def test_lines_that_cannot_be_read_are_not_called_an_empty_file(folder, output_o
     with pytest.raises(InputError, match="no line can be read") as error:
         task.run(TaskRecipe(), inputs(folder / "causal", tmp_path / "bad.jsonl"), output_of(tmp_path / "o"), Silent())
     assert "bad.jsonl:1" in str(error.value)
+
+
+def test_qlora_holds_its_layers_in_four_bits_and_the_rest_in_the_precision_of_the_run():
+    half = frozen_as(FinetuneRecipe(method="qlora"), low=True)
+    full = frozen_as(FinetuneRecipe(method="qlora"), low=False)
+    assert half.layers == full.layers < 1 and (half.others, full.others) == (2.0, 4.0)
+    assert frozen_as(FinetuneRecipe(method="lora"), low=True).layers == 2.0
+    assert frozen_as(FinetuneRecipe(method="partial"), low=True).layers == 4.0
+
+
+def test_keeping_the_last_weights_is_no_reason_to_warn(folder, output_of, tmp_path):
+    said = []
+    for changes in ({"keep": "last"}, {"patience": 2}):
+        progress = Silent()
+        recipe = TaskRecipe(epochs=0.1, batch_size=4, **changes)
+        task.run(
+            recipe, inputs(folder / "causal", folder / "task.jsonl"), output_of(tmp_path / str(len(said))), progress
+        )
+        said.append(any("patience does nothing" in text for text in progress.warnings))
+    assert said == [False, True]

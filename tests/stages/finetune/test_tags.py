@@ -201,3 +201,13 @@ def test_a_family_without_such_a_head_is_refused(folder, output_of, tmp_path):
         task.run(
             TaskRecipe(**SMALL), inputs(tmp_path / "bart", folder / "people.jsonl"), output_of(tmp_path / "o"), Silent()
         )
+
+
+def test_a_tag_that_training_never_saw_is_no_part_of_the_head(folder, output_of, tmp_path):
+    """As with labels: such a row could never be right, and what is measured on must not shape the model."""
+    held = rows_file(tmp_path / "held.jsonl", [{"tokens": ["Mars"], "tags": ["B-PLANET"]}, *PEOPLE])
+    out = output_of(tmp_path / "o")
+    recipe = TaskRecipe(max_bad_rows=0.5, **SMALL)
+    made = task.prepare(recipe, inputs(folder / "masked", folder / "people.jsonl", held), out, Silent())
+    assert isinstance(made, TaggedWords) and "B-PLANET" not in made.head.labels and made.held_out == len(PEOPLE)
+    assert "'B-PLANET' is not among those learnt" in (out.new / "rejected.jsonl").read_text()

@@ -22,7 +22,8 @@ from ptft.core.rows import Row
 from ptft.core.tagging import TAGGED_PIECE, Scheme, Words, encode_words, row_problem, scheme_of, tags_of
 from ptft.core.training import Objective, Padding, Rows
 from ptft.stages.finetune.purpose import Collate
-from ptft.stages.finetune.task.given import Given
+from ptft.stages.finetune.task.classification import unknown_label
+from ptft.stages.finetune.task.given import Given, good
 from ptft.stages.finetune.task.headed import Headed
 from ptft.stages.finetune.task.judging import better
 from ptft.stages.finetune.task.texts import BATCH, make_ready
@@ -41,9 +42,10 @@ def prepare(given: Given) -> TaggedWords:
 
     A lone "I-" is mended (see `tagging.mended`) and counted; so are words without a tag to learn, cut off or without a token.
     """
-    rows = [*given.everything.rows, *given.val.rows]
+    rows = given.everything.rows
     scheme = scheme_of(str(tag) for row in rows for tag in row.data["tags"])
     labels = _labels(rows, scheme)
+    known = good(given.val.rows, lambda row: unknown_label(labels, tags_of(row.data["tags"], scheme)[0]), given.log)
     metrics = metrics_for(scheme)
     judged_by = better(given.recipe.metric, metrics, metrics[0])
     tokenizer, state = given.base.tokenizer, given.out.state
@@ -51,8 +53,8 @@ def prepare(given: Given) -> TaggedWords:
     tokenizer.init_kwargs[TAGGED_PIECE] = "last" if given.base.kind == "causal" else "first"
     tokenizer.save_pretrained(state / "tokenizer")
     counts = Counter({"words": 0, "words_cut": 0, "rows_cut": 0, "tags_mended": 0})
-    for name, part in {"train": given.train, "val": given.val}.items():
-        _encoded(tokenizer, part.rows, labels, scheme, given.length, counts).save(state / name)
+    for name, part in {"train": given.train.rows, "val": known}.items():
+        _encoded(tokenizer, part, labels, scheme, given.length, counts).save(state / name)
     _tell(given, counts)
     made = Rows.load(state / "train")
     weights = _balanced(made, len(labels)) if given.recipe.class_weights == "balanced" else ()
