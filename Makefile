@@ -82,8 +82,8 @@ $(D)/eval-tfidf-$(1)/run.json: $(D)/tfidf-$(1).jsonl FORCE
 endef
 $(foreach seed,$(SEEDS),$(eval $(call SEED_RULES,$(seed))))
 
-$(D)/eval-base-%/run.json: $(D)/task-base-%/run.json FORCE
-	$(PTFT) eval $(D)/task-base-$* $(TEST) -o $(D)/eval-base-$*
+$(D)/eval-base-%/run.json: $(D)/task-base-%/run.json $(D)/eval-tfidf-%/run.json FORCE
+	$(PTFT) eval $(D)/task-base-$* $(TEST) --by length --against $(D)/eval-tfidf-$* -o $(D)/eval-base-$*
 
 $(D)/eval-scratch-%/run.json: $(D)/task-scratch-%/run.json FORCE
 	$(PTFT) eval $(D)/task-scratch-$* $(TEST) -o $(D)/eval-scratch-$*
@@ -94,11 +94,8 @@ $(D)/int8/run.json: $(D)/task-base-1/run.json FORCE
 $(D)/int4/run.json: $(D)/task-base-1/run.json FORCE
 	$(PTFT) export $(D)/task-base-1 --to int4 --verify $(D)/split/val.jsonl -o $(D)/int4
 
-$(D)/eval-int8/run.json: $(D)/int8/run.json FORCE
-	$(PTFT) eval $(D)/int8 $(TEST) -o $(D)/eval-int8
-
-$(D)/eval-int4/run.json: $(D)/int4/run.json FORCE
-	$(PTFT) eval $(D)/int4 $(TEST) -o $(D)/eval-int4
+$(D)/eval-%/run.json: $(D)/%/run.json $(D)/eval-base-1/run.json FORCE
+	$(PTFT) eval $(D)/$* $(TEST) --against $(D)/eval-base-1 -o $(D)/eval-$*
 
 demo-clean:
 	rm -rf $(D)
@@ -121,6 +118,7 @@ bench: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/pack.py
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/pretrain.py all
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/finetune.py all
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/eval.py all
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,6 +5,7 @@ Plain text where standard error is not a terminal, and no progress bars at all t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +29,7 @@ from ptft.core.errors import PtftError
 from ptft.core.progress import Piece, Step, Table, bracketed, cell
 from ptft.core.record import RunRecord
 
+_NUMBER = re.compile(r"(?=.*\d)[<+\d,.%e±\- ]+( to [+\d,.%e\-]+)?\s*")
 WIDE = 200  # columns of a log file or a pipe: nothing is folded there
 
 
@@ -132,7 +134,5 @@ def _pairs(title: str, rows: Any) -> Table:
 
 
 def _is_number(text: str) -> bool:
-    return (
-        text.replace(",", "").replace(".", "").replace("%", "").replace("-", "").replace("e", "").strip().isdigit()
-        or text == "-"
-    )
+    """Also an interval, a difference, and what is less than a number."""
+    return text == "-" or _NUMBER.fullmatch(text) is not None

@@ -45,18 +45,26 @@ class Contract:
         return folder
 
 
-_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
 CORPUS = Contract("corpus", (("*.jsonl", "*.jsonl.zst", "*.jsonl.gz", "*.parquet"),), "ptft clean INPUT... -o DIR")
 TOKENIZER = Contract(
     "tokenizer", (("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json"),), "ptft tokenizer INPUT... -o DIR"
 )
 TOKENS = Contract("tokens", (("tokens.json",), ("train-*.npy",)), "ptft pack INPUT... -t TOKENIZER -o DIR")
 CHECKPOINT = Contract(
-    "checkpoint", (("config.json", "adapter_config.json"), _WEIGHTS), "ptft pretrain INPUT... -t TOKENIZER -o DIR"
+    "checkpoint", (("config.json", "adapter_config.json"), WEIGHTS), "ptft pretrain INPUT... -t TOKENIZER -o DIR"
 )
+_GRAPHS, _GGUF = ("*.onnx", "onnx/*.onnx"), ("*.gguf",)
+ONNX = Contract("onnx model", (("config.json",), _GRAPHS), "ptft export MODEL -o DIR")
+GGUF = Contract("gguf model", (_GGUF,), "ptft export MODEL -o DIR")
+MODEL = Contract(
+    "model",
+    (("config.json", "adapter_config.json", *_GGUF), (*WEIGHTS, *_GRAPHS, *_GGUF)),
+    "ptft pretrain INPUT... -t TOKENIZER -o DIR",
+)  # anything that `models.load` takes
 SCORES = Contract("scores", (("scores.json",),), "ptft eval MODEL DATA... -o DIR")
-EXPORT = Contract("export", (("export.json",), ("config.json", "*.onnx", "*.gguf")), "ptft export MODEL -o DIR")
-KINDS = (EXPORT, CHECKPOINT, TOKENIZER, TOKENS, SCORES, CORPUS)  # the most telling first
+EXPORT = Contract("export", (("export.json",), ("config.json", *_GRAPHS, *_GGUF)), "ptft export MODEL -o DIR")
+KINDS = (EXPORT, CHECKPOINT, ONNX, GGUF, TOKENIZER, TOKENS, SCORES, CORPUS)  # the most telling first
 
 
 def kind_of(folder: Path) -> Contract | None:

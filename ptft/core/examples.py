@@ -57,6 +57,13 @@ SHAPES = (  # the most telling first: {"text", "text_pair", "label"} is also {"t
     Shape("prediction", {"prediction": (str, int, float, list), "reference": (str, int, float, list)}),
     Shape("text", {"text": (str,)}),
 )
+# rows that ask and hold no answer: found only where a stage wants them by name. A conversation is one if it ends with its user
+_ASKING = (
+    Shape("messages-asked", {"messages": (list,)}),
+    Shape("sharegpt-asked", {"conversations": (list,)}),
+    Shape("prompt", {"prompt": (str,)}),
+)
+UNANSWERED = tuple(shape.name for shape in _ASKING)
 CONVERSATIONS = ("messages", "sharegpt", "alpaca", "prompt-completion", "source-target")
 
 
@@ -73,9 +80,10 @@ def _shape_with(fields: tuple[str, ...]) -> Shape | None:
 def detect(rows: Iterable[Row], wanted: Sequence[str] | None = None) -> Shape:
     """The shape of the first row, among `wanted`. Raises `InputError` naming the fields seen and the shapes there are."""
     shapes = [shape for shape in SHAPES if wanted is None or shape.name in wanted]
+    shapes = [*(shape for shape in _ASKING if shape.name in (wanted or ())), *shapes]
     for row in rows:
         for shape in shapes:
-            if all(field in row.data for field in shape.needs):
+            if all(field in row.data for field in shape.needs) and _fits(row.data, shape):
                 return shape
         known = "; ".join(f"{shape.name} {{{', '.join(shape.needs)}}}" for shape in shapes)
         fields = ", ".join(repr(field) for field in row.data if field != "id")  # a row without one was given its place
@@ -86,12 +94,22 @@ def detect(rows: Iterable[Row], wanted: Sequence[str] | None = None) -> Shape:
     raise InputError("the input holds no rows", remedy="check that the files are not empty")
 
 
+def _fits(data: Mapping[str, Any], shape: Shape) -> bool:
+    """Whether a row only asks, where its shape is one of those that do."""
+    if shape not in _ASKING:
+        return True
+    if shape.name == "prompt":
+        return shape_of(data) is None
+    turns = data[next(iter(shape.needs))]
+    return isinstance(turns, list) and bool(turns) and _message(turns[-1])["role"] == "user"
+
+
 def misshapen(row: Row, shape: Shape, *, as_messages: bool = True) -> Rejected | None:
     """What is wrong with a row. as_messages: it is to become plain messages, and what they cannot hold (tool calls) is wrong."""
     problem = shape.problem(row.data)
-    if problem is None and shape.name in CONVERSATIONS:
+    if problem is None and shape.name in (*CONVERSATIONS, *UNANSWERED):
         lost = _turns_problem(row.data) if as_messages else None
-        problem = lost or _conversation_problem(to_messages(row.data, shape))
+        problem = lost or _conversation_problem(to_messages(row.data, shape), answered=shape.name in CONVERSATIONS)
     return Rejected(row.source, row.line, problem, str(row.data)[:500]) if problem else None
 
 
@@ -151,6 +169,9 @@ _TO_MESSAGES: dict[str, Callable[[Mapping[str, Any]], list[Message]]] = {
     "alpaca": _from_alpaca,
     "prompt-completion": lambda data: _exchange(data["prompt"], data["completion"]),
     "source-target": lambda data: _exchange(data["source"], data["target"]),
+    "messages-asked": _from_turns("messages"),
+    "sharegpt-asked": _from_turns("conversations"),
+    "prompt": lambda data: [{"role": "user", "content": str(data["prompt"])}],
 }
 
 
@@ -183,10 +204,13 @@ def _turn_problem(item: Any) -> str | None:
     return None
 
 
-def _conversation_problem(messages: Sequence[Message]) -> str | None:
+def _conversation_problem(messages: Sequence[Message], *, answered: bool = True) -> str | None:
     for number, message in enumerate(messages, 1):
         if message["role"] not in KNOWN_ROLES:
             return f"message {number} has the role {message['role']!r}; known are {', '.join(KNOWN_ROLES)}"
+    if not answered:
+        is_asked = any(message["role"] == "user" for message in messages)
+        return None if is_asked else "nothing is asked: no message of the user"
     if not any(message["role"] == "assistant" and message["content"].strip() for message in messages):
         return "nothing to learn: no message of the assistant has content"
     return None

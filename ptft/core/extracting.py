@@ -123,8 +123,8 @@ class _Frame:
 
 def windows_of(
     tokenizer: Any, questions: Sequence[str], contexts: Sequence[str], max_len: int, stride: int
-) -> tuple[list[Window], int]:
-    """Each question with its context, in windows of `max_len` tokens of which neighbours share `stride`; and questions cut.
+) -> tuple[list[Window], list[int]]:
+    """Each question with its context, in windows of `max_len` tokens of which neighbours share `stride`; and which were cut.
 
     A pair that fits is what `tokenizer(question, context)` makes of it. A question is cut to half of the tokens. Raises
     `InputError` where the tokenizer does not tell the characters of its tokens, or leaves no room.
@@ -134,7 +134,7 @@ def windows_of(
             "spans need a tokenizer that tells where its tokens are", remedy="take one with a tokenizer.json"
         )
     if not questions:
-        return [], 0
+        return [], []
     frame = _frame(tokenizer)
     asked = tokenizer(list(questions), add_special_tokens=False)["input_ids"]
     read = tokenizer(list(contexts), add_special_tokens=False, return_offsets_mapping=True)
@@ -149,7 +149,7 @@ def windows_of(
             encoded = frame.around(kept, list(ids[start : start + room]))
             first = len(frame.before) + len(kept) + len(frame.between)
             found.append(Window(row, encoded, first, [tuple(pair) for pair in offsets[start : start + room]]))
-    return found, sum(len(question) > max(1, max_len // 2) for question in asked)
+    return found, [row for row, question in enumerate(asked) if len(question) > max(1, max_len // 2)]
 
 
 def _starts(count: int, room: int, stride: int) -> range:

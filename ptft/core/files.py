@@ -22,6 +22,7 @@ FORMS = {
     ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet",
 }  # fmt: skip
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
+_NUMPY = orjson.OPT_SERIALIZE_NUMPY  # else a numpy number would be written as text
 STATE = ".ptft"  # inside an output folder while it is being made
 NOT_DATA = ("run.json", "tokens.json", "scores.json", "export.json", "report.json")
 SIDE_FILES = ("dropped", "rejected", "metrics", "predictions", "signals", "report")  # what ptft writes beside a corpus
@@ -55,11 +56,11 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 def write_json(path: Path, value: Any) -> None:
     with atomic_write(path) as file:
-        file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        file.write(orjson.dumps(value, option=_NUMPY | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 def json_line(row: Any) -> bytes:
-    return orjson.dumps(row, default=str, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(row, default=str, option=_NUMPY | orjson.OPT_APPEND_NEWLINE)
 
 
 def hash_file(path: Path) -> str:
@@ -258,5 +259,5 @@ def _spool_dataset(name: str, spool: Path) -> Path:
         ) from error
     with atomic_write(path) as file:
         for row in rows:
-            file.write(orjson.dumps(row, default=str, option=orjson.OPT_APPEND_NEWLINE))
+            file.write(orjson.dumps(row, default=str, option=_NUMPY | orjson.OPT_APPEND_NEWLINE))
     return path

@@ -51,6 +51,9 @@ def find(stage: Stage, recipe: Any, arguments: Mapping[str, tuple[str, ...]], sp
         if leaf.meta.get("path") and value and (leaf.meta["path"] != "file" or _is_file(value)):
             kinds[leaf.name] = leaf.meta["path"]
             named[leaf.name] = value if isinstance(value, tuple) else (value,)
+    for name, files in recipe.more_inputs().items():
+        if name not in named and files:
+            kinds[name], named[name] = "rows", files
     rows: dict[str, tuple[Source, ...]] = {}
     folders: dict[str, Path] = {}
     entries: list[FileEntry] = []
@@ -141,7 +144,7 @@ def _folders_of(rows: Mapping[str, tuple[Source, ...]], folders: Mapping[str, Pa
 
 
 def _ancestors(folder: Path) -> list[Ancestor]:
-    made_by = record.made(folder)
+    made_by = record.made(folder.parent if folder.suffix == ".gguf" and folder.is_file() else folder)
     if made_by is None:
         return []
     own = Ancestor(made_by.run, made_by.stage, tuple(entry.hash for entry in made_by.inputs))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ptft.core.contracts import CHECKPOINT, TOKENIZER
+from ptft.core.contracts import MODEL, TOKENIZER
 from ptft.core.errors import InputError
+from ptft.core.runtimes.found import Runtime, gguf_of, graph_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -37,7 +38,10 @@ ONE_LABEL, MANY_LABELS, NUMBER = "single_label_classification", "multi_label_cla
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to use. labels: of a classifier or tagger, by id. seq_len: the most tokens it takes."""
+    """A model ready to use. labels: of a classifier or tagger, by id. seq_len: the most tokens it takes.
+
+    folder: where it is; of a model named by its GGUF file, that file. runtime: of an ONNX graph or a GGUF file.
+    """
 
     model: Any
     tokenizer: Any
@@ -45,6 +49,7 @@ class Loaded:
     labels: tuple[str, ...]
     seq_len: int
     folder: Path
+    runtime: Runtime | None = None
 
     @property
     def problem(self) -> str:
@@ -53,21 +58,51 @@ class Loaded:
 
 
 def load(folder: Path, *, dtype: str = "auto") -> Loaded:
-    """Load a checkpoint, a PEFT adapter (with its base) or a torchao export, in eval mode, on the GPU if there is one.
+    """Load a checkpoint, a PEFT adapter (with its base), a torchao export, an ONNX graph or a GGUF file (or its folder), in
+    eval mode, on the GPU if there is one. Where a folder holds several of these, the first of this list that it holds.
 
     Raises `InputError` for a folder that is not a model, an unknown architecture, or weights that cannot be read.
     """
+    if (file := gguf_of(folder)) is not None:
+        return _load_gguf(folder, file, dtype)
+    if (graph := graph_of(folder)) is not None:
+        return _load_graph(folder, graph)
+    return _load_torch(folder, dtype)
+
+
+def _load_torch(folder: Path, dtype: str) -> Loaded:
     from ptft.core import adapters
 
-    CHECKPOINT.require(folder)
+    MODEL.require(folder)
     with readable(folder):
         if adapters.is_adapter(folder):
             model, kind = adapters.load(folder, dtype)
         else:
             model, kind = load_plain(folder, dtype)
         tokenizer = load_tokenizer(folder)
+    return _ready(model, tokenizer, kind, folder)
+
+
+def _load_graph(folder: Path, graph: Path) -> Loaded:
+    from ptft.core.runtimes import graphs
+
+    model, kind, runtime = graphs.load(folder, graph)
+    return _ready(model, load_tokenizer(folder), kind, folder, runtime)
+
+
+def _load_gguf(folder: Path, file: Path, dtype: str) -> Loaded:
+    from ptft.core.runtimes import gguf_file
+
+    if folder.is_dir():
+        MODEL.require(folder)
+    model, tokenizer, kind, runtime = gguf_file.load(file, dtype, beside=folder.is_dir())
+    return _ready(model, tokenizer, kind, folder, runtime)
+
+
+def _ready(model: Any, tokenizer: Any, kind: Kind, folder: Path, runtime: Runtime | None = None) -> Loaded:
     model = model.eval().to(device())
-    return Loaded(model, tokenizer, kind, labels_of(model.config, kind), _most_tokens(model, tokenizer, kind), folder)
+    labels, seq_len = labels_of(model.config, kind), _most_tokens(model, tokenizer, kind)
+    return Loaded(model, tokenizer, kind, labels, seq_len, folder, runtime)
 
 
 def _most_tokens(model: Any, tokenizer: Any, kind: Kind) -> int:

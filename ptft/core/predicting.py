@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from ptft.core.chat import stop_ids
+from ptft.core.batches import Batches, Room
+from ptft.core.errors import InputError
 from ptft.core.extracting import ABSTAINS, Found, Logits, Window, best_answers
+from ptft.core.generating import written
+from ptft.core.knobs import Decoding
 from ptft.core.models import Loaded
-from ptft.core.scoring import by_length, outputs_of, refuse_not_finite
+from ptft.core.scoring import outputs_of, refuse_not_finite
 from ptft.core.tagging import OUTSIDE, Words
 
 Advance = Callable[[int], None]
+MOST_ROWS = 32  # that are answered at once where nobody says: more waste time on rows that are done already
+CACHE_BYTES = 2**30  # of keys and values held at once in main memory; on a GPU half of what is free
 
 
 def _array(logits: Any, loaded: Loaded) -> npt.NDArray[np.float32]:
@@ -73,60 +79,73 @@ def answers(loaded: Loaded, windows: Sequence[Window], contexts: Sequence[str], 
 
 
 def texts(
-    loaded: Loaded, prompts: Sequence[list[int]], room: int, batch_size: int, advance: Advance | None = None
-) -> list[str]:
-    """Greedy answers of at most `room` tokens, in order, without surrounding spaces. advance: told of rows that are done."""
+    loaded: Loaded, prompts: Sequence[Sequence[int]], decoding: Decoding, seed: int = 0, batch_size: int = 0,
+    advance: Advance | None = None, keys: Sequence[str] | None = None, *, trim: bool = True,
+) -> list[str]:  # fmt: skip
+    """What the model writes after each prompt, in order. batch_size 0: as many rows as memory takes, see `writing_room`.
+
+    keys: a name a row, of which and of the seed alone its sample is drawn (None: its place), see `ptft.core.decoding`. trim:
+    white space around an answer goes. advance: told of rows that are done. Raises `InputError` where the model's outputs are
+    not finite, `RunError` where a single row does not fit the memory.
+    """
+    made = [""] * len(prompts)
+    names = list(map(str, range(len(prompts)))) if keys is None else keys
+    rows = [list(prompt) or begin_of(loaded) for prompt in prompts]
+    room = writing_room(loaded)
+    batches = Batches([max(room.least, _places(row, decoding)) for row in rows], batch_size, room)
+    for chosen in batches:
+        with batches.fitting(chosen):
+            found = written(loaded, [rows[i] for i in chosen], decoding, seed, [names[i] for i in chosen])
+            for index, text in zip(chosen, found, strict=True):
+                made[index] = text.strip() if trim else text
+            if advance is not None:
+                advance(len(chosen))
+    return made
+
+
+def _places(row: Sequence[int], decoding: Decoding) -> int:
+    """Tokens whose keys and values are kept at the end of a row."""
+    return (len(row) + decoding.max_new_tokens) * decoding.beams
+
+
+def begin_of(loaded: Loaded) -> list[int]:
+    """What an empty prompt is: a token that begins a text, as after a document in training. Raises `InputError` without one."""
+    known = (loaded.tokenizer.bos_token_id, loaded.tokenizer.eos_token_id)
+    begin = next((token for token in known if token is not None), None)
+    if begin is None:
+        remedy = "leave out rows with an empty prompt, or set bos_token in tokenizer_config.json"
+        what = "an empty prompt, and the tokenizer has no token to begin with"
+        raise InputError(what, where=str(loaded.folder), remedy=remedy)
+    return [begin]
+
+
+@dataclass
+class WritingRoom(Room):
+    """least: tokens that a row counts as, so that rows of few tokens are not more than `MOST_ROWS`."""
+
+    least: int = 0
+
+
+_ROOMS: WeakKeyDictionary[Any, WritingRoom] = WeakKeyDictionary()
+
+
+def writing_room(loaded: Loaded) -> WritingRoom:
+    """Tokens whose keys and values fit what may be held of them, prompts, answers and beams together; one room a model."""
     import torch
 
-    made_texts = [""] * len(prompts)
-    config = generation(loaded, room)
-    seq2seq = loaded.kind == "seq2seq"
-    for chosen in by_length([len(prompt) for prompt in prompts], batch_size):
-        rows = [prompts[index] for index in chosen]
-        ids, mask = _batch(rows, int(config.pad_token_id), left=not seq2seq)
-        with torch.inference_mode():
-            made = loaded.model.generate(
-                input_ids=ids.to(loaded.model.device), attention_mask=mask.to(loaded.model.device),
-                generation_config=config,
-            )  # fmt: skip
-        new = made if seq2seq else made[:, ids.shape[1] :]
-        for index, text in zip(chosen, loaded.tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
-            made_texts[index] = text.strip()
-        if advance is not None:
-            advance(len(chosen))
-    return made_texts
+    if (known := _ROOMS.get(loaded.model)) is not None:
+        return known
+    device = torch.device(loaded.model.device)
+    most = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else CACHE_BYTES
+    tokens = max(1, most // _bytes_a_token(loaded))
+    return _ROOMS.setdefault(loaded.model, WritingRoom(tokens, least=tokens // MOST_ROWS))
 
 
-def _batch(rows: Sequence[Sequence[int]], pad: int, *, left: bool) -> tuple[Any, Any]:
-    """left: so that every row of a causal model goes on from its own last token."""
-    import torch
-
-    longest = max(map(len, rows))
-    fills = [longest - len(row) for row in rows]
-    ids = [[*[pad] * fill, *row] if left else [*row, *[pad] * fill] for row, fill in zip(rows, fills, strict=True)]
-    mask = [
-        [*[0] * fill, *[1] * len(row)] if left else [*[1] * len(row), *[0] * fill]
-        for row, fill in zip(rows, fills, strict=True)
-    ]
-    return torch.tensor(ids), torch.tensor(mask)
-
-
-def generation(loaded: Loaded, room: int) -> Any:
-    """Greedy settings; of an encoder-decoder its own otherwise: the token it begins with, tokens it must not write."""
-    from transformers import GenerationConfig
-
-    stops = all_stop_ids(loaded)
-    pad = loaded.tokenizer.pad_token_id if loaded.tokenizer.pad_token_id is not None else (stops or [0])[0]
-    greedy = {"do_sample": False, "num_beams": 1, "max_new_tokens": room, "eos_token_id": stops or None}
-    if loaded.kind != "seq2seq":
-        return GenerationConfig(**greedy, pad_token_id=pad)
-    config = copy.deepcopy(loaded.model.generation_config)
-    config.update(**greedy, max_length=None, early_stopping=False, length_penalty=1.0, pad_token_id=pad)
-    return config
-
-
-def all_stop_ids(loaded: Loaded) -> list[int]:
-    """What ends an answer: for the chat template, and for the model's own settings."""
-    named = loaded.model.generation_config.eos_token_id
-    own = named if isinstance(named, list) else [] if named is None else [named]
-    return sorted({*stop_ids(loaded.tokenizer), *own})
+def _bytes_a_token(loaded: Loaded) -> int:
+    """Keys and values that a token leaves in the cache; attention that shares heads leaves less."""
+    config = loaded.model.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", None) or 1
+    shared = (getattr(config, "num_key_value_heads", None) or heads) / heads
+    wide, layers = getattr(config, "hidden_size", 1024), getattr(config, "num_hidden_layers", 24)
+    width = getattr(getattr(loaded.model, "dtype", None), "itemsize", 4)
+    return max(1, int(2 * layers * wide * shared * width))

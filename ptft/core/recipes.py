@@ -64,6 +64,10 @@ class Recipe:
         """What is wrong between knobs that are each right alone."""
         return []
 
+    def more_inputs(self) -> Mapping[str, tuple[str, ...]]:
+        """Rows that files of the recipe name: files by argument or role. A positional argument of that name goes before."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Knob:

@@ -16,7 +16,18 @@ import ptft
 from ptft.core.errors import InputError
 
 NAME = "run.json"
-PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "peft", "torchao", "numpy", "datasketch")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "peft",
+    "torchao",
+    "onnxruntime",
+    "gguf",
+    "numpy",
+    "datasketch",
+)
 
 
 @dataclass(frozen=True)

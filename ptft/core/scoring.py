@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ptft.core.batches import Batches, room_for
 from ptft.core.encoding import Encoded, encode_texts
 from ptft.core.errors import InputError
 from ptft.core.models import Loaded, token_bytes
+from ptft.core.output_layer import logits_at, makes_all_logits
 from ptft.core.weights import is_quantised
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 LONGEST_CONTEXT = 2048  # of windows, where the user names none: models made for 128k tokens would fill any memory
 UNCUT = 2**30  # tokens: longer than any row
-LOGITS_HELD = 2**27  # logits in one forward pass, 0.5 GB in fp32; a batch is made smaller to stay under
+Prefix = Literal["auto", "yes", "no"]  # whether a text's first token is scored, after a token that begins texts
 
 
 @dataclass(frozen=True)
@@ -68,20 +70,40 @@ def adds_bos(tokenizer: Any) -> bool:
     return tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
 
 
-def score_texts(loaded: Loaded, texts: Sequence[str], windows: Windows, batch_size: int) -> list[TextScore]:
+def prefix_id(tokenizer: Any) -> int | None:
+    """What a text's first token is scored after where it has nothing before it: BOS, else EOS, as lm-evaluation-harness does."""
+    found = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    return None if found is None else int(found)
+
+
+def begins_with(tokenizer: Any, prefix: Prefix) -> list[int]:
+    """The token, if any, that texts begin with. Raises `InputError` where one is asked for and the tokenizer has none."""
+    if prefix == "no" or (prefix == "auto" and not adds_bos(tokenizer)):
+        return []
+    found = prefix_id(tokenizer)
+    if found is None:
+        remedy = "leave the first token unscored: --set prefix=no"
+        raise InputError("the tokenizer has neither a beginning-of-text nor an end-of-text token", remedy=remedy)
+    return [found]
+
+
+def score_texts(
+    loaded: Loaded, texts: Sequence[str], windows: Windows, batch_size: int, prefix: Prefix = "auto"
+) -> list[TextScore]:
     """The likelihood of each text, apart from all others: every token but the first is scored once.
 
-    Where the tokenizer adds a BOS token the first token is scored too, after it. bytes are those of the scored part.
+    prefix "yes": the first token is scored too, after BOS or EOS; "auto": where the tokenizer adds BOS. bytes are those of
+    the scored part.
     """
-    bos = [loaded.tokenizer.bos_token_id] if adds_bos(loaded.tokenizer) else []
+    begin = begins_with(loaded.tokenizer, prefix)
     plain = loaded.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
-    ids = [bos + row for row in plain]
+    ids = [begin + row for row in plain]
     nll = sum_nll(loaded, ids, [list(windows.over(len(row))) for row in ids], batch_size)
     sizes = token_bytes(loaded.tokenizer)
     scores = []
     for text, row, total in zip(texts, plain, nll, strict=True):
-        unscored = 0 if bos or not row else int(sizes[row[0]])
-        scores.append(TextScore(total, max(0, len(row) - (not bos)), max(0, len(text.encode()) - unscored)))
+        unscored = 0 if begin or not row else int(sizes[row[0]])
+        scores.append(TextScore(total, max(0, len(row) - (not begin)), max(0, len(text.encode()) - unscored)))
     return scores
 
 
@@ -111,23 +133,41 @@ def sum_nll(
     loaded: Loaded, ids: Sequence[list[int]], spans: Sequence[Sequence[tuple[int, int, int]]], batch_size: int
 ) -> list[float]:
     """Nats of each row's spans, see `Windows.over`. Raises `InputError` where the model's outputs are not finite."""
-    import torch
-
     flat = [(row, *span) for row, row_spans in enumerate(spans) for span in row_spans]
     totals = np.zeros(len(ids))
-    for chosen in by_length([end - 1 - begin for _, begin, _, end in flat], batch_size, _logits_a_token(loaded)):
-        windows = [flat[index] for index in chosen]
-        inputs = [ids[row][begin : end - 1] for row, begin, _, end in windows]
-        # padded on the right, which a causal model cannot see from the left: no mask needed
-        batch = torch.tensor(_padded(inputs, 0), device=loaded.model.device)
-        with torch.inference_mode():
-            logits = loaded.model(input_ids=batch).logits
-            for line, (row, begin, first, end) in zip(logits, windows, strict=True):
-                scored = line[first - 1 - begin : end - 1 - begin].float()
-                targets = torch.tensor(ids[row][first:end], device=scored.device)
-                totals[row] += float(torch.nn.functional.cross_entropy(scored, targets, reduction="sum"))
+    lengths = [end - 1 - begin for _, begin, _, end in flat]
+    made = lengths if makes_all_logits(loaded.model) else [end - first for _, _, first, end in flat]
+    vocabulary = int(loaded.model.config.get_text_config().vocab_size)
+    batches = Batches(lengths, batch_size, room_for(loaded.model), [count * vocabulary for count in made])
+    for chosen in batches:
+        with batches.fitting(chosen):
+            windows = [flat[index] for index in chosen]
+            nll = _nll(loaded, [(ids[row][begin:end], first - begin) for row, begin, first, end in windows])
+            np.add.at(totals, [row for row, *_ in windows], nll)
     refuse_not_finite(totals, loaded)
     return [float(total) for total in totals]
+
+
+def _nll(loaded: Loaded, parts: Sequence[tuple[list[int], int]]) -> list[float]:
+    """Nats of each part's tokens from its `first` on, in one forward pass."""
+    import torch
+
+    device = loaded.model.device
+    # padded on the right, which a causal model cannot see from the left: no mask needed
+    batch = torch.tensor(_padded([tokens[:-1] for tokens, _ in parts], 0), device=device)
+    places = [
+        (row, column) for row, (tokens, first) in enumerate(parts) for column in range(first - 1, len(tokens) - 1)
+    ]
+    rows, columns = torch.tensor(places, device=device).T
+    with torch.inference_mode():
+        logits, _ = logits_at(loaded.model, {"input_ids": batch}, rows, columns)
+        found, start = [], 0
+        for tokens, first in parts:
+            scored = logits[start : start + len(tokens) - first].float()
+            targets = torch.tensor(tokens[first:], device=scored.device)
+            found.append(float(torch.nn.functional.cross_entropy(scored, targets, reduction="sum")))
+            start += len(tokens) - first
+    return found
 
 
 def classify(loaded: Loaded, encoded: Sequence[Encoded], batch_size: int) -> npt.NDArray[np.float32]:
@@ -143,50 +183,41 @@ def classify(loaded: Loaded, encoded: Sequence[Encoded], batch_size: int) -> npt
 
 def outputs_of(loaded: Loaded, rows: Sequence[Encoded], batch_size: int) -> Iterator[tuple[list[int], Any]]:
     """(the rows' numbers, the model's outputs) of every batch, rows padded on the right and masked there."""
+    batches = Batches([len(row["input_ids"]) for row in rows], batch_size, room_for(loaded.model))
+    for chosen in batches:
+        outputs = None
+        with batches.fitting(chosen):
+            outputs = _outputs(loaded, [rows[index] for index in chosen])
+        if outputs is not None:
+            yield chosen, outputs
+
+
+def _outputs(loaded: Loaded, rows: Sequence[Encoded]) -> Any:
     import torch
 
     pad = loaded.model.config.pad_token_id or 0
-    for chosen in by_length([len(row["input_ids"]) for row in rows], batch_size):
-        batch = {name: _padded([rows[i][name] for i in chosen], pad if name == "input_ids" else 0) for name in rows[0]}
-        batch["attention_mask"] = _padded([[1] * len(rows[i]["input_ids"]) for i in chosen], 0)
-        given = {name: torch.tensor(ids, device=loaded.model.device) for name, ids in batch.items()}
-        with torch.inference_mode():
-            outputs = loaded.model(**given)
-        yield chosen, outputs
+    batch = {name: _padded([row[name] for row in rows], pad if name == "input_ids" else 0) for name in rows[0]}
+    batch["attention_mask"] = _padded([[1] * len(row["input_ids"]) for row in rows], 0)
+    given = {name: torch.tensor(ids, device=loaded.model.device) for name, ids in batch.items()}
+    with torch.inference_mode():
+        return loaded.model(**given)
 
 
 def encode_cut(
     tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_len: int
-) -> tuple[list[Encoded], int]:
-    """`encode_texts`, and how many rows were longer; only those are tokenized twice."""
+) -> tuple[list[Encoded], list[int]]:
+    """`encode_texts`, and which rows were longer; only those are tokenized twice."""
     rows = encode_texts(tokenizer, texts, pairs, UNCUT)
     long = [index for index, row in enumerate(rows) if len(row["input_ids"]) > max_len]
     second = None if pairs is None else [pairs[index] for index in long]
     for index, row in zip(long, encode_texts(tokenizer, [texts[i] for i in long], second, max_len), strict=True):
         rows[index] = row
-    return rows, len(long)
-
-
-def by_length(lengths: Sequence[int], size: int, cost: int = 0) -> Iterator[list[int]]:
-    """Indices in batches of rows of like length, longest first, so that little is padding and memory fails at once or never.
-
-    cost: logits a token; a batch of long rows is made smaller to stay under `LOGITS_HELD`.
-    """
-    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    start = 0
-    while start < len(order):
-        rows = min(size, max(1, LOGITS_HELD // max(1, lengths[order[start]] * cost)))
-        yield order[start : start + rows]
-        start += rows
+    return rows, long
 
 
 def _padded(rows: Sequence[Sequence[int]], value: int) -> npt.NDArray[np.int64]:
     longest = max(map(len, rows))
     return np.array([[*row, *[value] * (longest - len(row))] for row in rows], dtype=np.int64)
-
-
-def _logits_a_token(loaded: Loaded) -> int:
-    return int(loaded.model.config.get_text_config().vocab_size)
 
 
 def refuse_not_finite(values: Any, loaded: Loaded) -> None:

@@ -1,4 +1,4 @@
-"""Weight files without loading them: what tensors a folder's safetensors hold, and headers that are the same every time.
+"""Weight files without loading them: what tensors a folder holds, and headers that are the same every time.
 
 The format (https://github.com/huggingface/safetensors#format): 8 bytes of header length, little-endian; a JSON header of
 name -> {dtype, shape, data_offsets}, and of text under "__metadata__"; then the tensors.
@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from ptft.core.errors import InputError
+from ptft.core.runtimes.found import gguf_of, graph_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,10 @@ class Tensor:
 
 
 def tensors(folder: Path) -> Iterator[Tensor]:
-    """Every tensor in the folder's safetensors files. Raises `InputError` for a file that is cut short or is not one."""
+    """Every tensor in the folder's safetensors files; where it has none, in its ONNX graph or its GGUF file (or in that file
+    itself). Raises `InputError` for a file that is cut short or is not one.
+    """
+    yield from (Tensor(*entry) for entry in _elsewhere(folder))
     for path in sorted(folder.glob("*.safetensors")):
         header, start = _header(path)
         for name, entry in header.items():
@@ -42,6 +46,20 @@ def tensors(folder: Path) -> Iterator[Tensor]:
             if start + end > path.stat().st_size:
                 raise _broken(path, "it ends inside its tensors")
             yield Tensor(name, entry["dtype"], tuple(entry["shape"]), end - begin)
+
+
+def _elsewhere(folder: Path) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
+    """The tensors of other runtimes' files, which are looked for where torch's are not there."""
+    if (file := gguf_of(folder)) is not None:
+        from ptft.core.runtimes import gguf_file
+
+        yield from gguf_file.weights(gguf_file.reader(file))
+    elif (graph := graph_of(folder)) is not None:
+        from ptft.core.runtimes import graph_file
+
+        proto = graph_file.read(graph)
+        graph_file.require_whole(graph, proto)
+        yield from graph_file.weights(proto, graph.parent)
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:

@@ -12,6 +12,7 @@ import torch
 
 from ptft.core.extracting import windows_of
 from ptft.core.heads import Head, with_head
+from ptft.core.knobs import Decoding
 from ptft.core.models import Loaded, load
 from ptft.core.predicting import answers, span_logits, tag_logits, tags_from, texts
 from ptft.core.tagging import Words, encode_words
@@ -80,7 +81,7 @@ def test_texts_are_greedy_and_the_same_in_any_batch(base: str, models: dict[str,
     loaded = models[base]
     prompts: list[Any] = [loaded.tokenizer(text)["input_ids"] for text in ("The quick brown fox", "今天", "a")]
     done: list[int] = []
-    found = [texts(loaded, prompts, 6, size, done.append) for size in (1, 3)]
+    found = [texts(loaded, prompts, Decoding(max_new_tokens=6), 0, size, done.append) for size in (1, 3)]
     assert found[0] == found[1] and sum(done) == 6 and len(set(found[0])) > 1
     ids = torch.tensor([prompts[1]])
     made = loaded.model.generate(ids, max_new_tokens=6, do_sample=False)[0]

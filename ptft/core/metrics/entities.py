@@ -4,38 +4,42 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ptft.core.metrics.bootstrap import RESAMPLES, Floats, over_rows
+from ptft.core.metrics.classification import MOST_SHOWN, average_detail
+from ptft.core.metrics.label_sums import numbered, of_pairs
+from ptft.core.metrics.measure import RESAMPLES, Floats, Measure, Score, of_sums, scores
 
-Score = dict[str, Any]
 Tags = Sequence[Sequence[str]]
 Entity = tuple[str, int, int]  # type, first word, word after the last
-MOST_SHOWN = 200  # tags or types that are listed one by one
 
 
 def tagging(
     references: Tags, predictions: Tags, names: Sequence[str], scheme: str, *, resamples: int = RESAMPLES
 ) -> dict[str, Score]:
-    """The scores `names` of rows of tags, of equal length a row.
+    """The scores `names` with their intervals; see `tag_measures`."""
+    return scores(tag_measures(references, predictions, names, scheme), resamples)
+
+
+def tag_measures(references: Tags, predictions: Tags, names: Sequence[str], scheme: str) -> list[Measure]:
+    """The metrics `names` of rows of tags, of equal length a row.
 
     entity_f1, entity_precision, entity_recall: micro averages over entities, right where type and both ends are (seqeval,
     mode "strict"); scheme: "IOB2" or "IOBES". token_accuracy: share of words. f1: macro average over the tags that occur.
-    Intervals resample rows. Raises `ValueError` for entities of another scheme.
+    Resamples are of rows. Raises `ValueError` for entities of another scheme and for rows of unequal length.
     """
-    found: dict[str, Score] = {}
-    entities = tuple(name for name in names if name.startswith("entity_"))
-    if entities:
-        found |= _entity_scores(references, predictions, entities, scheme, resamples)
+    found: dict[str, Measure] = {}
+    if entities := tuple(name for name in names if name.startswith("entity_")):
+        found |= _entity_measures(references, predictions, entities, scheme)
     if "token_accuracy" in names:
         rows = np.array([_agreement(*pair) for pair in zip(references, predictions, strict=True)], dtype=np.float64)
-        found["token_accuracy"] = {**_scored(rows, _ratio, resamples), "tokens": int(rows[:, 1].sum())}
+        rows = rows.reshape(-1, 2)
+        found["token_accuracy"] = of_sums("token_accuracy", rows, _ratio, _ratio(rows), tokens=int(rows[:, 1].sum()))
     if "f1" in names:
-        found["f1"] = _macro(references, predictions, resamples)
-    return {name: found[name] for name in names}
+        found["f1"] = _macro(references, predictions)
+    return [found[name] for name in names]
 
 
 def entities_of(rows: Tags, scheme: str) -> list[set[Entity]]:
@@ -46,17 +50,33 @@ def entities_of(rows: Tags, scheme: str) -> list[set[Entity]]:
     return [{(entity.tag, entity.start, entity.end) for entity in row} for row in found.entities]
 
 
-def _entity_scores(
-    references: Tags, predictions: Tags, names: Sequence[str], scheme: str, resamples: int
-) -> dict[str, Score]:
+def _entity_measures(references: Tags, predictions: Tags, names: Sequence[str], scheme: str) -> dict[str, Measure]:
+    scheme = _checked(scheme, references, predictions)
     wanted, made = entities_of(references, scheme), entities_of(predictions, scheme)
-    rows = np.array([[len(w & m), len(m), len(w)] for w, m in zip(wanted, made, strict=True)], dtype=np.float64)
-    found = {name: _scored(rows, _STATISTICS[name], resamples) for name in names}
-    first = next(iter(found.values()))
-    first |= {"scheme": f"strict {scheme}", "entities": int(rows[:, 2].sum())}
+    counts = [[len(w & m), len(m), len(w)] for w, m in zip(wanted, made, strict=True)]
+    rows = np.array(counts, dtype=np.float64).reshape(-1, 3)
+    details: list[dict[str, Any]] = [{} for _ in names]
+    details[0] |= {"scheme": f"strict {scheme}", "entities": int(rows[:, 2].sum())}
     if (types := _per_type(wanted, made)) and len(types) <= MOST_SHOWN:
-        first["per_type"] = types
-    return found
+        details[0]["per_type"] = types
+    return {
+        name: of_sums(name, rows, _STATISTICS[name], _own(name, rows), **detail)
+        for name, detail in zip(names, details, strict=True)
+    }
+
+
+def _checked(scheme: str, references: Tags, predictions: Tags) -> str:
+    """The scheme; of tags that are all "O", which show none, IOB2. Raises `ValueError` where the tags are plain names."""
+    if scheme in ("IOB2", "IOBES"):
+        return scheme
+    if plain := next((tag for rows in (references, predictions) for row in rows for tag in row if tag != "O"), ""):
+        raise ValueError(f"entities are told by tags of IOB2 or IOBES (B-PER, I-PER, O), and {plain!r} is none of them")
+    return "IOB2"
+
+
+def _own(name: str, rows: Floats) -> Floats:
+    """Each row's own score; NaN of a row without entities on either side."""
+    return np.where(rows[:, 1] + rows[:, 2] > 0, _STATISTICS[name](rows), np.nan)
 
 
 def _per_type(wanted: Sequence[set[Entity]], made: Sequence[set[Entity]]) -> dict[str, dict[str, float]]:
@@ -66,20 +86,13 @@ def _per_type(wanted: Sequence[set[Entity]], made: Sequence[set[Entity]]) -> dic
     return {name: _shares(right[name], predicted[name], actual[name]) for name in sorted({*predicted, *actual})}
 
 
-def _macro(references: Tags, predictions: Tags, resamples: int) -> Score:
+def _macro(references: Tags, predictions: Tags) -> Measure:
     labels = sorted({tag for rows in (references, predictions) for row in rows for tag in row})
-    ids = {label: index for index, label in enumerate(labels)}
-    rows = np.zeros((len(references), 3, len(labels)))
-    for row, (reference, prediction) in enumerate(zip(references, predictions, strict=True)):
-        for wanted, made in zip(reference, prediction, strict=True):
-            rows[row, 0, ids[wanted]] += wanted == made
-            rows[row, 1, ids[made]] += 1
-            rows[row, 2, ids[wanted]] += 1
-    found = _scored(rows.reshape(len(rows), -1), partial(_macro_f1, labels=len(labels)), resamples)
-    if len(labels) <= MOST_SHOWN:
-        counts = rows.sum(axis=0).astype(int)
-        found["per_class"] = {label: _shares(*counts[:, index].tolist()) for label, index in ids.items()}
-    return {**found, "average": "macro"}
+    rows = np.repeat(np.arange(len(references)), [len(row) for row in references])
+    wanted, made = (numbered(labels, (tag for row in side for tag in row)) for side in (references, predictions))
+    sums = of_pairs(rows, wanted, made, len(references), len(labels))
+    detail = average_detail(sums(np.ones((1, len(references)))), "f1", labels)
+    return Measure("f1", len(references), lambda draws: sums(draws).macro("f1"), None, detail)
 
 
 def _shares(right: int, predicted: int, actual: int) -> dict[str, float]:
@@ -90,10 +103,6 @@ def _shares(right: int, predicted: int, actual: int) -> dict[str, float]:
 
 
 # ---------------------------------------------------------------- sums over rows to scores
-
-
-def _scored(rows: Floats, statistic: Any, resamples: int) -> Score:
-    return {"score": float(statistic(rows.sum(axis=0)[None])[0]), "ci95": over_rows(rows, statistic, resamples)}
 
 
 def _agreement(reference: Sequence[str], prediction: Sequence[str]) -> tuple[int, int]:
@@ -110,12 +119,6 @@ def _recall(sums: Floats) -> Floats:
 
 def _f1(sums: Floats) -> Floats:
     return 2 * sums[:, 0] / np.maximum(sums[:, 1] + sums[:, 2], 1)
-
-
-def _macro_f1(sums: Floats, labels: int) -> Floats:
-    right, predicted, actual = np.moveaxis(sums.reshape(-1, 3, labels), 1, 0)
-    occurs = (predicted + actual) > 0
-    return (2 * right / np.maximum(predicted + actual, 1)).sum(axis=1) / np.maximum(occurs.sum(axis=1), 1)
 
 
 _STATISTICS = {"entity_precision": _ratio, "entity_recall": _recall, "entity_f1": _f1}

@@ -5,16 +5,38 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-LABELS = ("accuracy", "f1", "precision", "recall")
-TEXTS = ("bleu", "chrf", "rouge1", "rouge2", "rougeL", "rougeLsum")
-LIKELIHOODS = ("perplexity", "bits_per_byte")
-MANY_LABELS = ("f1", "f1_micro", "subset_accuracy")  # of rows with several labels
-NUMBERS = ("pearson", "spearman", "mse", "mae")
+# by what they are computed from
+LABELS = (
+    "accuracy", "balanced_accuracy", "f1", "precision", "recall",  # these three: macro averages
+    "f1_micro", "precision_micro", "recall_micro", "f1_weighted", "precision_weighted", "recall_weighted",
+    "f1_binary", "precision_binary", "recall_binary", "mcc", "kappa",
+)  # fmt: skip
+PROBABILITIES = ("auroc", "average_precision", "log_loss", "brier", "ece")  # of labels
+MANY_LABELS = (  # of rows with several labels
+    "f1", "f1_micro", "f1_weighted", "f1_samples", "precision", "recall", "precision_micro", "recall_micro",
+    "subset_accuracy", "hamming_loss",
+)  # fmt: skip
+NUMBERS = ("pearson", "spearman", "mse", "rmse", "mae", "r2")
 ENTITIES = ("entity_f1", "entity_precision", "entity_recall", "token_accuracy")
-SPANS = ("exact_match", "token_f1")
-ALL = tuple(dict.fromkeys((*LABELS, *TEXTS, *LIKELIHOODS, *MANY_LABELS, *NUMBERS, *ENTITIES, *SPANS)))
-GROUPS = {"rouge": ("rouge1", "rouge2", "rougeL", "rougeLsum")}
-LOWER_IS_BETTER = (*LIKELIHOODS, "mse", "mae")
+SPANS = ("exact_match", "token_f1")  # of short answers
+TEXTS = ("bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "rougeLsum", "meteor", "bertscore")
+VARIETY = ("distinct1", "distinct2", "distinct3", "repetition")  # of generated texts alone, without references
+SAFETY = ("flagged",)
+LIKELIHOODS = ("perplexity", "bits_per_byte")
+CHOICES = ("acc", "acc_norm")  # of the likeliest of several continuations
+PREFERENCE = ("preference",)  # of the likelier of two texts
+RANKINGS = ("top1", "top5", "map", "mrr", "ndcg")
+BOXES = ("box_map", "box_map50")  # of objects found in images
+
+FAMILIES = (
+    LABELS, PROBABILITIES, MANY_LABELS, NUMBERS, ENTITIES, SPANS, TEXTS, VARIETY, SAFETY, LIKELIHOODS, CHOICES, PREFERENCE,
+    RANKINGS, BOXES,
+)  # fmt: skip
+ALL = tuple(dict.fromkeys(name for family in FAMILIES for name in family))
+GROUPS = {"rouge": ("rouge1", "rouge2", "rougeL", "rougeLsum"), "distinct": ("distinct1", "distinct2", "distinct3")}
+LOWER_IS_BETTER = (
+    *LIKELIHOODS, "mse", "rmse", "mae", "ter", "log_loss", "brier", "ece", "hamming_loss", "repetition", "flagged",
+)  # fmt: skip
 
 
 def expand(asked: Iterable[str]) -> tuple[str, ...]:

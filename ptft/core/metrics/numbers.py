@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from ptft.core.metrics.bootstrap import RESAMPLES, Floats, over_draws
-
-Score = dict[str, Any]
-Statistic = Callable[[Floats], Floats]  # how often each row counts (resamples, rows), to values (resamples,)
+from ptft.core.metrics.blocks import Order, by_parts
+from ptft.core.metrics.measure import RESAMPLES, Floats, Measure, Score, Statistic, of_mean, of_sums, scores
 
 
 def number_of(value: object) -> float | None:
@@ -29,32 +26,57 @@ def number_of(value: object) -> float | None:
 def numbers(
     references: npt.ArrayLike, predictions: npt.ArrayLike, names: Sequence[str], *, resamples: int = RESAMPLES
 ) -> dict[str, Score]:
-    """The scores `names` (of pearson, spearman, mse, mae) of numbers, both of shape (rows,).
+    """The scores `names` with their intervals; see `number_measures`."""
+    return scores(number_measures(references, predictions, names), resamples)
 
-    A correlation with something constant, which has no value, is 0: nothing was told apart.
+
+def number_measures(references: npt.ArrayLike, predictions: npt.ArrayLike, names: Sequence[str]) -> list[Measure]:
+    """The metrics `names` (of names.NUMBERS) of numbers, both of shape (rows,).
+
+    A correlation with something constant, which has no value, is 0: nothing was told apart. r2 of references that are all
+    one number is 1 where every prediction is that number, else 0, as in scikit-learn; of a single row it has no value.
     """
     x, y = np.asarray(references, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
-    made: dict[str, Callable[[Floats, Floats], Statistic]] = {
-        "pearson": _pearson, "spearman": _spearman, "mse": _mse, "mae": _mae,
-    }  # fmt: skip
-    found = {}
-    for name in names:
-        statistic = made[name](x, y)
-        score = float(statistic(np.ones((1, len(x))))[0])
-        found[name] = {"score": score, "ci95": over_draws(len(x), statistic, resamples), "n": len(x)}
-    return found
+    if x.shape != y.shape:
+        raise ValueError(f"{len(x):,} references, and {len(y):,} predictions")
+    return [_MEASURES[name](name, x, y) for name in names]
 
 
-def _mse(x: Floats, y: Floats) -> Statistic:
-    return _mean((x - y) ** 2)
+def _mse(name: str, x: Floats, y: Floats) -> Measure:
+    return of_mean(name, (x - y) ** 2, n=len(x))
 
 
-def _mae(x: Floats, y: Floats) -> Statistic:
-    return _mean(np.abs(x - y))
+def _mae(name: str, x: Floats, y: Floats) -> Measure:
+    return of_mean(name, np.abs(x - y), n=len(x))
 
 
-def _mean(values: Floats) -> Statistic:
-    return lambda draws: (draws @ values) / draws.sum(axis=1)
+def _rmse(name: str, x: Floats, y: Floats) -> Measure:
+    squared = of_mean(name, (x - y) ** 2)
+    return Measure(name, len(x), lambda draws: np.sqrt(squared.statistic(draws)), np.abs(x - y), {"n": len(x)})
+
+
+def _r2(name: str, x: Floats, y: Floats) -> Measure:
+    spread = np.abs(x - x.mean()).max(initial=0.0) if len(x) else 0.0
+    sums = np.column_stack([((x - y) / (spread or 1.0)) ** 2, _standard(x), _standard(x) ** 2, np.ones(len(x))])
+    why = {"why": "of a single row nothing varies"} if len(x) == 1 else {}
+    return of_sums(name, sums, _explained, None, n=len(x), **why)
+
+
+def _explained(sums: Floats) -> Floats:
+    """sums: (resamples, 4), of the squared error, the reference (centred), its square, and the rows."""
+    wrong, first, second, count = sums.T
+    varied = second - first**2 / np.maximum(count, 1)
+    constant = np.where(wrong > 0, 0.0, 1.0)
+    found = np.where(varied > 1e-12 * np.maximum(second, 1e-300), 1 - wrong / np.where(varied > 0, varied, 1), constant)
+    return np.where(count > 1, found, np.nan)
+
+
+def _pearson_measure(name: str, x: Floats, y: Floats) -> Measure:
+    return Measure(name, len(x), _pearson(x, y), None, {"n": len(x)})
+
+
+def _spearman_measure(name: str, x: Floats, y: Floats) -> Measure:
+    return Measure(name, len(x), _spearman(x, y), None, {"n": len(x)})
 
 
 def _pearson(x: Floats, y: Floats) -> Statistic:
@@ -81,29 +103,28 @@ def _standard(values: Floats) -> Floats:
 
 def _spearman(x: Floats, y: Floats) -> Statistic:
     """Pearson's of the ranks within each resample, ties at their mean rank; exactly that of the rows drawn out one by one."""
+    by_x = Order.of(x)
+    by_y = Order.of(y[by_x.rows])  # from the order by x to that by y
+    back = np.argsort(by_y.rows)
 
     def statistic(draws: Floats) -> Floats:
-        ranks_x, ranks_y = _ranks(x, draws), _ranks(y, draws)
-        count = draws.sum(axis=1, keepdims=True)
-        ranks_x -= (draws * ranks_x).sum(axis=1, keepdims=True) / count
-        ranks_y -= (draws * ranks_y).sum(axis=1, keepdims=True) / count
+        counts = by_x.counts(draws)
+        counts_y = by_y.counts(counts)
+        middle = (counts.sum(axis=1, keepdims=True) + 1) / 2  # the mean of all ranks
+        ranks, ranks_y = by_x.midranks(counts) - middle, by_y.midranks(counts_y) - middle
+        weighted = counts * ranks
         return _ratio(
-            (draws * ranks_x * ranks_y).sum(axis=1),
-            (draws * ranks_x**2).sum(axis=1),
-            (draws * ranks_y**2).sum(axis=1),
+            _dot(weighted, np.take(ranks_y, back, axis=1)),
+            _dot(weighted, ranks),
+            _dot(counts_y * ranks_y, ranks_y),
         )
 
-    return statistic
+    return by_parts(statistic)
 
 
-def _ranks(values: Floats, draws: Floats) -> Floats:
-    """The mean rank of each row's value among the rows drawn, shape (resamples, rows)."""
-    _, group = np.unique(values, return_inverse=True)
-    order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    sizes = np.add.reduceat(draws[:, order], starts, axis=1)
-    mean_rank = np.cumsum(sizes, axis=1) - (sizes - 1) / 2
-    return mean_rank[:, group]
+def _dot(one: Floats, other: Floats) -> Floats:
+    """Of each resample, shape (resamples,)."""
+    return np.asarray(np.einsum("br,br->b", one, other))
 
 
 def _ratio(together: Floats, one: Floats, other: Floats) -> Floats:
@@ -111,3 +132,8 @@ def _ratio(together: Floats, one: Floats, other: Floats) -> Floats:
     product = np.maximum(one, 0.0) * np.maximum(other, 0.0)
     varies = product > 1e-24
     return np.where(varies, together / np.sqrt(np.where(varies, product, 1.0)), 0.0).clip(-1.0, 1.0)
+
+
+_MEASURES = {
+    "pearson": _pearson_measure, "spearman": _spearman_measure, "mse": _mse, "rmse": _rmse, "mae": _mae, "r2": _r2,
+}  # fmt: skip

@@ -7,15 +7,12 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
 
 import numpy as np
 
-from ptft.core.metrics.bootstrap import RESAMPLES, Floats, over_rows
+from ptft.core.metrics.measure import RESAMPLES, Floats, Measure, Score, of_mean, scores
 from ptft.core.metrics.text import UNSPACED
 
-Score = dict[str, Any]
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 _IS_UNSPACED = re.compile(f"[{UNSPACED}]")
 _TOKEN = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
@@ -25,27 +22,34 @@ _ASCII = str.maketrans("", "", string.punctuation)
 def spans(
     predictions: Sequence[str], references: Sequence[Sequence[str]], names: Sequence[str], *, resamples: int = RESAMPLES
 ) -> dict[str, Score]:
+    """The scores `names` with their intervals; see `span_measures`."""
+    return scores(span_measures(predictions, references, names), resamples)
+
+
+def span_measures(
+    predictions: Sequence[str], references: Sequence[Sequence[str]], names: Sequence[str]
+) -> list[Measure]:
     """exact_match and token_f1, 0-1, averaged over rows; see `span_rows`."""
     rows = span_rows(predictions, references, names)
-    mean = partial(_mean, count=max(len(rows), 1))
-    return {
-        name: {"score": float(rows[:, i].mean()), "ci95": over_rows(rows[:, i : i + 1], mean, resamples)}
-        for i, name in enumerate(names)
-    }
+    return [of_mean(name, rows[:, column]) for column, name in enumerate(names)]
 
 
 def span_rows(predictions: Sequence[str], references: Sequence[Sequence[str]], names: Sequence[str]) -> Floats:
     """Scores of shape (rows, names), as SQuAD 2.0's own script has them; of several references the best counts.
 
-    No reference: the question has no answer, and only an empty prediction is right.
+    No reference, or none of which anything is left: the question has no answer, and only an empty prediction is right.
     """
     return np.array(
         [
-            [max(_SCORES[name](prediction, wanted) for wanted in (row or ("",))) for name in names]
-            for prediction, row in zip(predictions, references, strict=True)
+            [max(_SCORES[name](prediction, wanted) for wanted in answers) for name in names]
+            for prediction, answers in zip(predictions, map(_answers, references), strict=True)
         ],
         dtype=np.float64,
     ).reshape(len(predictions), len(names))
+
+
+def _answers(references: Sequence[str]) -> Sequence[str]:
+    return [text for text in references if normalised(text)] or ("",)
 
 
 def normalised(text: str) -> str:
@@ -75,7 +79,3 @@ def token_f1(prediction: str, reference: str) -> float:
 
 
 _SCORES = {"exact_match": exact_match, "token_f1": token_f1}
-
-
-def _mean(sums: Floats, count: int) -> Floats:
-    return sums[:, 0] / count

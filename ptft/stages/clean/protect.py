@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ptft.core.examples import row_text, shape_of
 from ptft.core.files import Source, write_json
 from ptft.core.formats import ANY_SIZE, read_rows
 from ptft.core.minhash import I64, U64, ngrams, tokenise
+from ptft.core.ngrams import Known, of_sizes, strings
 from ptft.core.rows import Rejected, Row
 from ptft.stages.clean.recipe import Protect
 
@@ -46,17 +47,16 @@ class Protected:
 
     def find(self, hashes: U64) -> list[tuple[int, int, str]]:
         """The spans of a text's tokens that an evaluation set has too: (first token, end, the evaluation row)."""
-        spans = [span for size in self.grams for span in self._find(hashes, size)]
+        spans: list[tuple[int, int, str]] = []
+        for size, found in of_sizes(hashes, self.grams):
+            hits, numbers = self._known[size].find(found)
+            names = self.grams[size][1][numbers].tolist()
+            spans += [(hit, hit + size, self.names[row]) for hit, row in zip(hits.tolist(), names, strict=True)]
         return _joined(sorted(spans))
 
-    def _find(self, hashes: U64, size: int) -> list[tuple[int, int, str]]:
-        known, rows = self.grams[size]
-        found = ngrams(hashes, size)
-        if not len(found) or not len(known):
-            return []
-        place = np.minimum(np.searchsorted(known, found), len(known) - 1)
-        hits = np.flatnonzero(known[place] == found)
-        return [(hit, hit + size, self.names[rows[place[hit]]]) for hit in hits.tolist()]
+    @cached_property
+    def _known(self) -> dict[int, Known]:
+        return {size: Known(hashes) for size, (hashes, _) in self.grams.items()}
 
 
 def _joined(spans: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
@@ -125,19 +125,7 @@ def _batches(sources: Iterable[Source]) -> Iterable[list[Row]]:
 def _texts(data: dict[str, Any]) -> list[str]:
     """What training rows must not share: all text of the row as one, and each of its texts alone, however deep."""
     whole = [row_text(data)] if shape_of(data) is not None else []
-    return [text for text in dict.fromkeys([*whole, *_strings(data)]) if text.strip()]
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            if name not in ("id", "label", "role", "from"):
-                yield from _strings(item)
+    return [text for text in dict.fromkeys([*whole, *strings(data)]) if text.strip()]
 
 
 def _merged(parts: Sequence[tuple[U64, int]]) -> tuple[U64, I64]:

@@ -1,68 +1,204 @@
-"""A file of predictions and references, whoever made them."""
+"""Predictions of any tool: which kind they are, what is wrong with a row, and references that lie in another file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-from ptft.core.examples import SHAPES, Shape
+from ptft.core.errors import InputError, UsageError
+from ptft.core.examples import shape_of, to_messages
 from ptft.core.metrics import names
-from ptft.core.metrics.classification import classification
-from ptft.core.rows import Row, RowWriter
-from ptft.stages.eval.answers import compare
-from ptft.stages.eval.recipe import EvalRecipe
-from ptft.stages.eval.tasks import GIVEN_LABELS, GIVEN_TEXTS, Measured, Score, Task, require_rows
+from ptft.core.metrics.kinds import KINDS
+from ptft.core.rows import Row
+from ptft.stages.eval.rules import RULES
 
-SHAPE: Shape = next(shape for shape in SHAPES if shape.name == "prediction")
+LOOKED_AT = 1000  # rows that tell which kind the predictions are
 LONGEST_LABEL = 64  # characters
+_SAID = (*names.TEXTS, *names.SPANS, *names.VARIETY, *names.SAFETY)
+_NEEDS = (("probabilities", names.PROBABILITIES), ("prediction", _SAID))  # beside what every row of the kind has
 
 
-def given_problem(row: Row) -> str | None:
-    """Why a row cannot be measured. A reference may be a list of texts, of which the best counts."""
-    prediction, reference = row.data["prediction"], row.data["reference"]
-    if isinstance(prediction, list):
-        return "the prediction is a list: eval takes one prediction a row"
-    references = reference if isinstance(reference, list) else [reference]
-    if not references or not all(isinstance(item, str | int | float) for item in references):
-        return "the reference is a list of something else than texts"
-    return None if all(str(item).strip() for item in references) else "an empty reference"
+@dataclass(frozen=True)
+class Given:
+    """A way that has its predictions already. kind: of them. metrics: those asked for, which may need more of a row."""
+
+    kind: str
+    metrics: tuple[str, ...] = ()
+    title: str = "reading"
+    block: int = 4096
+    seen: dict[str, str] = field(default_factory=dict)  # where each id was
+
+    def problem(self, row: Row) -> str | None:
+        """Why a row cannot be measured; an id that was there before is the second row's mistake."""
+        place = f"{row.source}:{row.line}"
+        before = self.seen.setdefault(row.data["id"], place)
+        if before != place:
+            return f"the id {row.data['id']!r} is already that of {before}"
+        if found := RULES[self.kind](row.data):
+            return found
+        lacking = [name for name, metrics in _NEEDS if name not in row.data and {*metrics} & {*self.metrics}]
+        return f"no field {lacking[0]!r}, which the metrics asked for need" if lacking else None
+
+    def predict(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        return [_shown(row.data) for row in rows]
+
+    def settings(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {}
+
+    def remarks(self, predictions: Sequence[Mapping[str, Any]]) -> list[str]:
+        return []
 
 
-def task_of(rows: Sequence[Row], asked: tuple[str, ...]) -> Task:
-    """Labels or texts: by the metrics asked for, else labels where references are numbers, or short and often the same."""
+def _shown(data: Mapping[str, Any]) -> dict[str, Any]:
+    row = {name: value for name, value in data.items() if name not in ("id", "by")}
+    if "prediction" not in row and isinstance(row.get("probabilities"), dict):
+        row["prediction"] = max(row["probabilities"], key=row["probabilities"].get)
+    return row
+
+
+# ---------------------------------------------------------------- which kind
+
+
+def kind_of(rows: Iterator[Row], asked: tuple[str, ...], named: str, stored: str | None) -> str:
+    """The kind: `named`, else that of the run which wrote the file, else by the rows and the metrics asked for.
+
+    Raises `UsageError` for a name that is none, `InputError` where the rows are of no kind.
+    """
+    if named != "auto":
+        if named not in KINDS:
+            raise UsageError(f"no kind {named!r} of predictions", remedy=f"--kind takes {', '.join(KINDS)}")
+        return named
+    if stored in KINDS and (not asked or all(name in KINDS[stored].fits for name in asked)):
+        return stored
+    sample = list(islice(rows, LOOKED_AT))
+    if not sample:
+        raise InputError("the input holds no rows", remedy="check that the files are not empty")
+    fits = [name for name in KINDS if _mostly(sample, RULES[name])]
     if asked:
-        return GIVEN_LABELS if asked[0] in names.LABELS else GIVEN_TEXTS
-    references = [row.data["reference"] for row in rows]
+        fits = [name for name in fits if all(metric in KINDS[name].fits for metric in asked)]
+    chosen = next((name for name in _preferred(sample, asked) if name in fits), None)
+    if chosen is None:
+        raise _unknown(sample[0], asked)
+    return chosen
+
+
+def _mostly(sample: Sequence[Row], rule: Callable[[Mapping[str, Any]], str | None]) -> bool:
+    return 2 * sum(rule(row.data) is None for row in sample) >= len(sample)
+
+
+def _preferred(sample: Sequence[Row], asked: tuple[str, ...]) -> Iterator[str]:
+    """Kinds that a row may be, the most telling first; between labels and texts their length and repetition decide."""
+    predictions = [row.data.get("prediction") for row in sample]
+    if any(isinstance(item, list) and item and isinstance(item[0], dict) for item in predictions):
+        yield "boxes"
+    yield from ("choices", "preferences", "answers", "language", "tags")
+    if 2 * sum(isinstance(item, list) for item in predictions) > len(sample):
+        yield from ("rankings", "many-labels") if _is_ranking(sample) else ("many-labels", "rankings")
+        yield "plain-tags"
+        return
+    references = [row.data.get("reference") for row in sample]
+    if any(isinstance(item, float) and not item.is_integer() for item in (*references, *predictions)):
+        yield "numbers"
+    if asked and asked[0] in names.SPANS:
+        yield "spans"
+    yield from ("labels", "texts") if _are_labels(references) else ("texts", "labels")
+    yield from ("numbers", "generations")
+
+
+def _is_ranking(sample: Sequence[Row]) -> bool:
+    """A list of many of which few are right, or of which one is."""
+    return any(not isinstance(row.data.get("reference"), list) for row in sample)
+
+
+def _are_labels(references: Sequence[Any]) -> bool:
     if all(isinstance(item, int | float) for item in references):
-        return GIVEN_LABELS
+        return True
     short = all(isinstance(item, str) and len(item) <= LONGEST_LABEL and "\n" not in item for item in references)
-    return GIVEN_LABELS if short and len(set(references)) <= len(references) / 2 else GIVEN_TEXTS
+    return short and len(set(references)) <= max(2, len(references) / 2)
 
 
-def measure(rows: Sequence[Row], metrics: tuple[str, ...], recipe: EvalRecipe, writer: RowWriter) -> Measured:
-    """Score the rows; labels are compared as text, so 1 is "1"."""
-    require_rows(len(rows))
-    predictions = [str(row.data["prediction"]) for row in rows]
-    references = [_texts(row.data["reference"]) for row in rows]
-    labelled = tuple(name for name in metrics if name in names.LABELS)
-    compared = tuple(name for name in metrics if name in names.TEXTS)
-    found: dict[str, Score] = {}
-    own: list[dict[str, float]] = [{} for _ in rows]
-    if labelled:
-        firsts = [_agreed(prediction, wanted) for prediction, wanted in zip(predictions, references, strict=True)]
-        found |= classification(firsts, predictions, labelled, resamples=recipe.bootstrap)
-    if compared:
-        scores, own = compare(predictions, references, compared, recipe.bootstrap)
-        found |= scores
-    for row, prediction, extra in zip(rows, predictions, own, strict=True):
-        writer.write({"input": None, **row.data, "prediction": prediction, **extra})
-    return Measured({name: found[name] for name in metrics}, len(rows))
+def _unknown(row: Row, asked: tuple[str, ...]) -> InputError:
+    fields = ", ".join(repr(name) for name in row.data if name != "id")
+    wanted = [name for name in KINDS if not asked or all(metric in KINDS[name].fits for metric in asked)]
+    if not wanted:
+        raise UsageError(
+            f"no kind of predictions has {names.listed(asked)} together", remedy="ask for them one at a time"
+        )
+    takes = "; ".join(f"{name} ({KINDS[name].fields})" for name in wanted)
+    what = f"predictions with the fields {fields} are of no kind that eval can score" + (" so" if asked else "")
+    remedy = f"it takes {takes}; map fields with --set columns.prediction=NAME, name references with --references"
+    return InputError(what, where=f"{row.source}:{row.line}", remedy=remedy)
 
 
-def _texts(reference: Any) -> list[str]:
-    return [str(item) for item in reference] if isinstance(reference, list) else [str(reference)]
+# ---------------------------------------------------------------- references from another file
 
 
-def _agreed(prediction: str, references: list[str]) -> str:
-    """The reference that the prediction equals, else the first."""
-    return prediction if prediction in references else references[0]
+def joined(rows: Iterator[Row], references: Iterator[Row]) -> Iterator[Row]:
+    """Predictions with the references of the same ids. Raises `InputError` where one side lacks rows of the other.
+
+    Where ids are only places in their files, the order counts, and the lengths must be equal.
+    """
+    made, wanted = list(rows), list(references)
+    if not (_have_ids(made) and _have_ids(wanted)):
+        if len(made) != len(wanted):
+            what = (
+                f"{len(made):,} predictions and {len(wanted):,} references, without ids to tell which belong together"
+            )
+            raise InputError(what, remedy='give both an "id" field, or equal lengths')
+        yield from (_with(row, other) for row, other in zip(made, wanted, strict=True))
+        return
+    by_id = {row.data["id"]: row for row in wanted}
+    if len(by_id) < len(wanted):
+        raise InputError("ids repeat among the references", remedy="give every row an id of its own")
+    found = {row.data["id"] for row in made}
+    lacking = [name for name in by_id if name not in found]
+    extra = [row for row in made if row.data["id"] not in by_id]
+    if lacking or extra:
+        raise _unequal(lacking, extra)
+    yield from (_with(row, by_id[row.data["id"]]) for row in made)
+
+
+def _have_ids(rows: Sequence[Row]) -> bool:
+    """A row without an id was given its place in the file."""
+    return not any(row.data["id"] == f"{row.source}:{row.line}" for row in rows[:1])
+
+
+def _unequal(lacking: Sequence[str], extra: Sequence[Row]) -> InputError:
+    parts = []
+    if lacking:
+        parts.append(f"{len(lacking):,} references have no prediction ({', '.join(map(repr, lacking[:3]))})")
+    if extra:
+        shown = ", ".join(repr(row.data["id"]) for row in extra[:3])
+        parts.append(f"{len(extra):,} predictions have no reference ({shown})")
+    return InputError("; ".join(parts), remedy="score what is whole: every row of both files must have its partner")
+
+
+def _with(row: Row, other: Row) -> Row:
+    reference = reference_of(other)
+    if reference is None:
+        where = f"{other.source}:{other.line}"
+        raise InputError("this row has no reference", where=where, remedy="map it with --set columns.reference=NAME")
+    asked = {name: other.data[name] for name in ("text", "source", "question") if isinstance(other.data.get(name), str)}
+    rest = {name: value for name, value in other.data.items() if name not in ("id", "prediction")}
+    shown = {"input": next(iter(asked.values()))} if asked else {}
+    return Row({**rest, **shown, **row.data, "reference": reference}, row.source, row.line)
+
+
+def reference_of(row: Row) -> Any:
+    """What is right, in whichever shape a labelled row says it; None where it does not."""
+    data = row.data
+    if "reference" in data:
+        return data["reference"]
+    shape = shape_of(data)
+    if shape is None:
+        return None
+    if shape.name in ("messages", "sharegpt", "alpaca", "prompt-completion"):
+        return next((m["content"] for m in reversed(to_messages(data, shape)) if m["role"] == "assistant"), None)
+    if shape.name == "question-answer":
+        from ptft.core.extracting import answers_of
+
+        return [answer.text for answer in answers_of(data)]
+    fields = ("label", "labels", "tags", "target")
+    return next((data[name] for name in fields if name in data), None)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ptft.core.contracts import Inputs, Output, Plan, Result
+from ptft.core.contracts import CHECKPOINT, Inputs, Output, Plan, Result
 from ptft.core.errors import InputError
 from ptft.core.files import write_json
 from ptft.core.models import Loaded, count_parameters
@@ -30,7 +30,7 @@ def run(recipe: ExportRecipe, inputs: Inputs, out: Output, progress: Progress) -
     from ptft.core.models import load
 
     folder = inputs.folders["model"]
-    _refuse_quantised(folder)
+    _refuse_quantised(CHECKPOINT.require(folder))
     original, checkpoint = _merged(load(folder), out.state / "merged")
     layers = sizes.choose(original.model, recipe.to, recipe.group_size, folder)
     log = RejectLog(out.new / "rejected.jsonl", recipe.max_bad_rows)
@@ -154,7 +154,6 @@ def _without_weights(folder: Path) -> Any:
     import torch
 
     from ptft.core import adapters
-    from ptft.core.contracts import CHECKPOINT
     from ptft.core.models import kind_of, load_config, readable
 
     CHECKPOINT.require(folder)

@@ -25,7 +25,7 @@ STAGE = Stage(
     recipe=GenerateRecipe,
     module="ptft.stages.generate.run",
     arguments=(
-        Argument("model", "MODEL", "a checkpoint or export folder", "folder"),
+        Argument("model", "MODEL", "a checkpoint or export folder, or a .gguf file", "folder"),
         Argument("prompt", "[PROMPT]", "text to go on from (or on standard input)", "folder", optional=True),
     ),
     makes=CHECKPOINT,

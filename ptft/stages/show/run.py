@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 
 from ptft.core import record
-from ptft.core.contracts import TOKENIZER, kind_of
+from ptft.core.contracts import SCORES, TOKENIZER, kind_of
 from ptft.core.errors import InputError
 from ptft.core.files import begun, is_unfinished
 from ptft.core.progress import Table, table_of
 from ptft.core.record import RunRecord
-from ptft.stages.show import tokenizers
+from ptft.stages.show import scores, tokenizers
 
 
 def described(folders: Sequence[Path], text: str | None = None) -> tuple[list[Table], Any]:
@@ -26,12 +26,22 @@ def described(folders: Sequence[Path], text: str | None = None) -> tuple[list[Ta
     has_tokenizer = any(one["kind"] == TOKENIZER.name for one in facts)
     if text is not None:
         return tokenizers.compared(folders, tokenizers.texts_of(text))
+    if all(one["kind"] == SCORES.name for one in facts):
+        return _of_scores(folders, facts)
     if len(folders) == 1:
         return _tables(folders[0], facts[0]) + (tokenizers.one(folders[0]) if has_tokenizer else []), facts[0]
     if has_tokenizer and all(TOKENIZER.is_valid(folder) for folder in folders):  # a model's folder has one too
         tables, found = tokenizers.compared(folders)
         return tables, [{**one, "tokenizer": more} for one, more in zip(facts, found, strict=True)]
     return [_side_by_side(folders, facts)], facts
+
+
+def _of_scores(folders: Sequence[Path], facts: list[dict[str, Any]]) -> tuple[list[Table], Any]:
+    if len(folders) == 1:
+        tables, found = scores.one(folders[0])
+        return [*_origin(folders[0], facts[0]), *tables], {**facts[0], "scores": found}
+    tables, more = scores.compared(folders)
+    return tables, [{**one, **found} for one, found in zip(facts, more, strict=True)]
 
 
 def _facts(folder: Path) -> dict[str, Any]:
@@ -50,6 +60,13 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 
 def _tables(folder: Path, facts: dict[str, Any]) -> list[Table]:
+    figures = _figures(made_by) if (made_by := record.made(folder)) and "run" in facts else []
+    tables = _origin(folder, facts)
+    return [*tables, table_of("how it went", ("", ""), figures)] if figures else tables
+
+
+def _origin(folder: Path, facts: dict[str, Any]) -> list[Table]:
+    """What a folder is, and where it came from."""
     head = [("kind", facts["kind"])]
     if "run" not in facts:
         if "command" in facts:
@@ -72,8 +89,7 @@ def _tables(folder: Path, facts: dict[str, Any]) -> list[Table]:
     ]
     if made_by.lineage:
         tables.append(table_of("came from", ("stage", "run"), [(one.stage, one.run) for one in made_by.lineage]))
-    figures = _figures(made_by)
-    return [*tables, table_of("how it went", ("", ""), figures)] if figures else tables
+    return tables
 
 
 def _files(title: str, entries: Sequence[record.FileEntry]) -> Table:

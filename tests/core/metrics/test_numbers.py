@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import mean_absolute_error, mean_squared_error
+from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score, root_mean_squared_error
 
-from ptft.core.metrics.bootstrap import SEED
+from ptft.core.metrics.measure import draws, resampled
 from ptft.core.metrics.names import NUMBERS
-from ptft.core.metrics.numbers import number_of, numbers
+from ptft.core.metrics.numbers import number_measures, number_of, numbers
 
 FEW = st.integers(-3, 3).map(float)  # ties are common
 PAIRS = st.lists(st.tuples(FEW, FEW), min_size=2, max_size=20)
@@ -32,6 +32,8 @@ def test_scores_are_those_of_scipy_and_scikit_learn(pairs):
     assert found["spearman"] == pytest.approx(correlation(spearmanr, x, y), abs=1e-9)
     assert found["mse"] == pytest.approx(mean_squared_error(x, y))
     assert found["mae"] == pytest.approx(mean_absolute_error(x, y))
+    assert found["rmse"] == pytest.approx(root_mean_squared_error(x, y))
+    assert found["r2"] == pytest.approx(r2_score(x, y))
 
 
 def test_intervals_are_those_of_drawn_rows():
@@ -39,13 +41,36 @@ def test_intervals_are_those_of_drawn_rows():
     x = random.normal(size=30)
     y = np.round(x + random.normal(size=30))
     found = numbers(x, y, NUMBERS, resamples=200)
-    draws = np.random.default_rng(SEED).multinomial(30, np.full(30, 1 / 30), size=200)
-    rows = [np.repeat(np.arange(30), draw) for draw in draws]
+    counts = np.concatenate(list(draws(30, 200))).astype(int)
+    rows = [np.repeat(np.arange(30), draw) for draw in counts]
     for name, function in (("pearson", pearsonr), ("spearman", spearmanr)):
         scores = [function(x[drawn], y[drawn])[0] for drawn in rows]
         assert found[name]["ci95"] == pytest.approx(np.percentile(scores, [2.5, 97.5]).tolist())
-    errors = [mean_absolute_error(x[drawn], y[drawn]) for drawn in rows]
-    assert found["mae"]["ci95"] == pytest.approx(np.percentile(errors, [2.5, 97.5]).tolist())
+    for name, function in (("mae", mean_absolute_error), ("rmse", root_mean_squared_error), ("r2", r2_score)):
+        errors = [function(x[drawn], y[drawn]) for drawn in rows]
+        assert found[name]["ci95"] == pytest.approx(np.percentile(errors, [2.5, 97.5]).tolist())
+
+
+@settings(max_examples=30, deadline=None)
+@given(PAIRS)
+def test_spearman_of_ties_and_resamples_is_that_of_rows_drawn_out(pairs):
+    x, y = map(np.array, zip(*pairs, strict=True))
+    values = resampled(number_measures(x, y, ("spearman",)), 5)["spearman"]
+    for value, counts in zip(values, np.concatenate(list(draws(len(x), 5))).astype(int), strict=True):
+        assert value == pytest.approx(correlation(spearmanr, np.repeat(x, counts), np.repeat(y, counts)), abs=1e-9)
+
+
+def test_a_single_row_and_unequal_lengths():
+    found = numbers([1.0], [2.0], NUMBERS, resamples=3)
+    assert np.isnan(found["r2"]["score"]) and "single row" in found["r2"]["why"] and found["rmse"]["score"] == 1
+    assert numbers([2.0, 2.0], [2.0, 2.0], ("r2",), resamples=3)["r2"]["score"] == 1
+    with pytest.raises(ValueError, match="2 references, and 1 predictions"):
+        numbers([1.0, 2.0], [1.0], NUMBERS)
+
+
+def test_r2_far_from_zero_keeps_its_digits():
+    x = np.arange(10.0)
+    assert numbers(x + 1e9, x + 1e9 + 0.5, ("r2",), resamples=0)["r2"]["score"] == pytest.approx(1 - 2.5 / 82.5)
 
 
 def test_a_correlation_far_from_zero_keeps_its_digits():

@@ -20,11 +20,12 @@ from ptft.stages.finetune.task.pooling import pooling_of
 from ptft.stages.finetune.task.texts import Array, HeadedTexts, alike, label_texts, make_rows
 
 SHAPES = ("pair-label", "text-label")
+METRICS = tuple(name for name in LABELS if not name.endswith("_binary"))  # those are of one label against the rest
 USUAL = "f1"  # macro: a rare label counts as much as a common one
 
 
 def prepare(given: Given) -> ClassifiedTexts:
-    judged_by = better(given.recipe.metric, LABELS, USUAL)
+    judged_by = better(given.recipe.metric, METRICS, USUAL)
     given = alike(given)
     labels = _labels(given.everything.rows)
     val = good(given.val.rows, lambda row: unknown_label(labels, [label_texts(row)]), given.log)
@@ -57,7 +58,7 @@ class ClassifiedTexts(HeadedTexts):
         """Mean cross entropy, each row alike, and accuracy and macro averages as `ptft eval` finds them."""
         truth = [self.head.labels[index] for index in labels]
         guessed = [self.head.labels[index] for index in outputs.argmax(axis=1)]
-        scores = classification(truth, guessed, LABELS, resamples=0)
+        scores = classification(truth, guessed, METRICS, resamples=0)
         shifted = outputs - outputs.max(axis=1, keepdims=True)
         right = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(axis=1))
         return {"val_loss": -float(right.mean()), **{name: float(score["score"]) for name, score in scores.items()}}

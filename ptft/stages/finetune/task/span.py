@@ -109,7 +109,7 @@ def _windows(tokenizer: Any, rows: Sequence[Row], given: Given) -> list[tuple[Wi
     questions, contexts = [row.data["question"] for row in rows], [row.data["context"] for row in rows]
     windows, cut = windows_of(tokenizer, questions, contexts, given.length, given.recipe.stride)
     if cut:
-        given.progress.warn(f"{cut:,} questions are longer than half of {given.length:,} tokens and were cut")
+        given.progress.warn(f"{len(cut):,} questions are longer than half of {given.length:,} tokens and were cut")
     answers = [_first(answers_of(row.data)) for row in rows]
     labels = (window.label(answers[window.row]) for window in windows)
     return [(window, label if any(label) else None) for window, label in zip(windows, labels, strict=True)]

@@ -12,6 +12,7 @@ from ptft.core import models
 from ptft.core.encoding import IGNORED
 from ptft.core.errors import InputError, UsageError
 from ptft.core.files import write_json
+from ptft.core.knobs import Decoding
 from ptft.core.metrics.text import chrf
 from ptft.core.models import Loaded
 from ptft.core.predicting import texts
@@ -121,7 +122,7 @@ class TextPairs(Prepared):
         limit = self.length - room if self.is_causal else self.length
         prompts, _ = encode_sources(tokenizer, sources, [limit] * len(rows), causal=self.is_causal)
         loaded = Loaded(model.eval(), tokenizer, self.kind, (), self.length, self.base)
-        answers = texts(loaded, prompts, room, BATCH)
+        answers = texts(loaded, prompts, Decoding(max_new_tokens=room), batch_size=BATCH)
         model.train(training)
         return {"val_loss": loss, "chrf": float(chrf(answers, targets, resamples=0)["score"])}
 

@@ -78,7 +78,7 @@ def make_rows(given: Given, label_of: Callable[[Row], Any]) -> Made:
         texts, second = _texts(part.rows, pairs)
         encoded, longer = encode_cut(tokenizer, texts, second, given.length)
         Rows.of(encoded, [label_of(row) for row in part.rows]).save(state / name)
-        cut += longer
+        cut += len(longer)
     if cut:
         given.progress.warn(f"{cut:,} rows are longer than {given.length:,} tokens and were cut")
     return Made(state / "train", state / "val", state / "tokenizer", tokenizer.pad_token_id, cut)

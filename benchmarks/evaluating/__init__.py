@@ -1,0 +1,1 @@
+"""The modes of benchmarks/eval.py."""
