@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ptft.core.errors import InputError
@@ -63,7 +64,7 @@ def require_references(predictions: Sequence[str], references: Sequence[Sequence
 
 
 def _with(measure: Measure, more: dict[str, Any]) -> Measure:
-    return Measure(measure.name, measure.rows, measure.statistic, measure.own, {**measure.detail, **more})
+    return replace(measure, detail={**measure.detail, **more})
 
 
 # ---------------------------------------------------------------- one metric by itself

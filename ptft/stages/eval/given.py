@@ -80,7 +80,7 @@ def kind_of(rows: Iterator[Row], asked: tuple[str, ...], named: str, stored: str
         fits = [name for name in fits if all(metric in KINDS[name].fits for metric in asked)]
     chosen = next((name for name in _preferred(sample, asked) if name in fits), None)
     if chosen is None:
-        raise _unknown(sample[0], asked)
+        raise _unknown(sample, asked)
     return chosen
 
 
@@ -119,7 +119,8 @@ def _are_labels(references: Sequence[Any]) -> bool:
     return short and len(set(references)) <= max(2, len(references) / 2)
 
 
-def _unknown(row: Row, asked: tuple[str, ...]) -> InputError:
+def _unknown(sample: Sequence[Row], asked: tuple[str, ...]) -> InputError:
+    row = sample[0]
     fields = ", ".join(repr(name) for name in row.data if name != "id")
     wanted = [name for name in KINDS if not asked or all(metric in KINDS[name].fits for metric in asked)]
     if not wanted:
@@ -127,6 +128,12 @@ def _unknown(row: Row, asked: tuple[str, ...]) -> InputError:
             f"no kind of predictions has {names.listed(asked)} together", remedy="ask for them one at a time"
         )
     takes = "; ".join(f"{name} ({KINDS[name].fields})" for name in wanted)
+    reasons = {name: RULES[name](row.data) or "" for name in _preferred(sample, asked) if name in wanted}
+    nearly = [f"as {name}, {reason}" for name, reason in reasons.items() if reason and "no field" not in reason]
+    if nearly:
+        what = f"the predictions cannot be scored: {'; '.join(nearly[:2])}"
+        remedy = "mend the rows, or name their kind with --kind, so that the bad ones are told from the good"
+        return InputError(what, where=f"{row.source}:{row.line}", remedy=remedy)
     what = f"predictions with the fields {fields} are of no kind that eval can score" + (" so" if asked else "")
     remedy = f"it takes {takes}; map fields with --set columns.prediction=NAME, name references with --references"
     return InputError(what, where=f"{row.source}:{row.line}", remedy=remedy)

@@ -175,7 +175,7 @@ def plan(recipe: EvalRecipe, inputs: Inputs, progress: Progress) -> Plan:
     """Rows, their bytes, the model's parameters, and the arithmetic of one pass; the model itself is not loaded."""
     _require_inputs(recipe, inputs)
     sources = inputs.rows.get("predictions") or inputs.data
-    kept = list(_readable(sources, recipe))[: recipe.limit or None]
+    kept = (_made_up(recipe) or list(_readable(sources, recipe)))[: recipe.limit or None]
     size = sum(len(value.encode()) for row in kept for value in _strings(row.data))
     more = " (at least)" if len(kept) == COUNTED else ""
     lines: list[tuple[str, object]] = [("metrics", names.listed(names.expand(recipe.metrics)) or "what fits")]
@@ -191,6 +191,13 @@ def plan(recipe: EvalRecipe, inputs: Inputs, progress: Progress) -> Plan:
             ("FLOPs (estimate)", float(2 * parameters * tokens)),
         ]
     return Plan(tuple(lines))
+
+
+def _made_up(recipe: EvalRecipe) -> list[Row]:
+    """The rows that a probe makes itself."""
+    from ptft.stages.eval.probes.file import is_probe, read
+
+    return read(recipe.task).rows(recipe.task) if recipe.task and is_probe(recipe.task) else []
 
 
 def _readable(sources: Sequence[Source], recipe: EvalRecipe) -> Iterator[Row]:

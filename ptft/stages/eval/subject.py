@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ptft.core import record
+from ptft.core.batches import room_for
 from ptft.core.contracts import Inputs
 from ptft.core.errors import UsageError
 from ptft.core.examples import Shape
@@ -87,7 +88,7 @@ def model_subject(recipe: EvalRecipe, inputs: Inputs, progress: Progress) -> Sub
     if loaded.runtime and loaded.runtime.note:
         progress.warn(loaded.runtime.note)
     if recipe.task:
-        return _on_task(loaded, recipe, inputs)
+        return _on_task(loaded, recipe, inputs, progress)
     shape = shape_for(loaded, inputs.data, recipe)
     way, metrics = _way(loaded, shape, recipe, progress)
     progress.note(f"{loaded.kind} model, {shape.name} rows: {names.listed(metrics)}")
@@ -126,7 +127,7 @@ def _answers(loaded: Loaded, shape: Shape, recipe: EvalRecipe, progress: Progres
 # ---------------------------------------------------------------- a task
 
 
-def _on_task(loaded: Loaded, recipe: EvalRecipe, inputs: Inputs) -> Subject:
+def _on_task(loaded: Loaded, recipe: EvalRecipe, inputs: Inputs, progress: Progress) -> Subject:
     """What a task file asks: of rows, or of those that a probe makes itself."""
     from ptft.stages.eval.probes.file import is_probe
     from ptft.stages.eval.probes.ways import probe_for
@@ -143,6 +144,9 @@ def _on_task(loaded: Loaded, recipe: EvalRecipe, inputs: Inputs) -> Subject:
         )
     recipe = replace(recipe, decoding=task.decoding(recipe.decoding))
     way, metrics = _way_of_task(loaded, task, recipe, inputs)
+    progress.note(f"{task.name}: {task.kind}, {names.listed(metrics)}")
+    for note in task.notes if task.kind == "generate" else ():  # other ways say them at the end
+        progress.warn(note)
     return Subject(
         way, metrics, lambda: read_rows(inputs.data, columns=recipe.columns), task.name, None, model, settings
     )
@@ -165,8 +169,11 @@ def _way_of_task(loaded: Loaded, task: Task, recipe: EvalRecipe, inputs: Inputs)
 
 
 def _settings(loaded: Loaded, recipe: EvalRecipe) -> dict[str, Any]:
+    """tokens_a_pass: the budget that automatic batches begin with."""
     dtype = str(getattr(loaded.model, "dtype", "")).removeprefix("torch.")
-    return {"dtype": dtype, "batch_size": recipe.batch_size or "auto"}
+    if recipe.batch_size:
+        return {"dtype": dtype, "batch_size": recipe.batch_size}
+    return {"dtype": dtype, "batch_size": "auto", "tokens_a_pass": room_for(loaded.model).tokens}
 
 
 def described(loaded: Loaded) -> dict[str, Any]:

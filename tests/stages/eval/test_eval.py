@@ -140,7 +140,7 @@ def test_perplexity_is_the_models_own_loss(models: dict[str, Path], tmp_path: Pa
     assert result.metrics["perplexity"] == pytest.approx(math.exp(nll / tokens), rel=1e-5)
     assert result.metrics["bits_per_byte"] == pytest.approx(nll / math.log(2) / size, rel=1e-5)
     assert scores["settings"] == {
-        "dtype": "float32", "batch_size": "auto", "context": 64, "stride": 32, "bos": False, "bootstrap": 50, "limit": 0,
+        "dtype": "float32", "batch_size": "auto", "tokens_a_pass": 1024, "context": 64, "stride": 32, "bos": False, "bootstrap": 50, "limit": 0,
     }  # fmt: skip
 
 
