@@ -129,6 +129,8 @@ def _unknown(sample: Sequence[Row], asked: tuple[str, ...]) -> InputError:
         )
     takes = "; ".join(f"{name} ({KINDS[name].fields})" for name in wanted)
     reasons = {name: RULES[name](row.data) or "" for name in _preferred(sample, asked) if name in wanted}
+    if not {"prediction", "reference", "probabilities"} & row.data.keys():
+        reasons = {}  # other names than ours: the fields are what is wrong
     nearly = [f"as {name}, {reason}" for name, reason in reasons.items() if reason and "no field" not in reason]
     if nearly:
         what = f"the predictions cannot be scored: {'; '.join(nearly[:2])}"

@@ -145,7 +145,9 @@ def _generations(data: Data) -> str | None:
 
 def _language(data: Data) -> str | None:
     for name in ("nll", "tokens", "bytes"):
-        value = data.get(name)
+        if name not in data:
+            return f"no field {name!r}"
+        value = data[name]
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
             return f"the field {name!r} is no number of at least 0"
     return None
