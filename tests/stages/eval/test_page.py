@@ -429,3 +429,11 @@ def test_a_browser_opens_the_page(tmp_path: Path) -> None:
     assert "第49场比赛" in read.text and "<script>" in read.text
     assert {tag for tag, _ in read.elements}.isdisjoint({"script", "img"})
     assert shot.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_choices_stand_beside_their_likelihoods() -> None:
+    scores, rows = EVERY["choices"]()
+    plain = html(scores, rows)
+    assert "-9.00; -2.00; the right choice" in plain and "None" not in plain
+    named = html(scores, [{**row, "choices": ["sport", "tech"]} for row in rows])
+    assert "sport: -9.00; tech: -2.00; the right choice" in named

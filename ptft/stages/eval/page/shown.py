@@ -14,6 +14,7 @@ from ptft.stages.eval.page.markup import Html, data, details, joined, language, 
 Row = Mapping[str, Any]
 VISIBLE, MOST = 320, 3000  # characters of a text that are seen at once, and that are in the page at all
 ITEMS = 12  # of a list that are shown
+NAMED = 60  # characters of a choice beside its likelihood
 TAGGED = ("tags", "plain-tags")  # their words are shown with their tags
 
 
@@ -133,7 +134,9 @@ def _labels(item: Row) -> list[Html]:
 
 def _choices(item: Row) -> list[Html]:
     likelihoods = item.get("loglikelihoods") or ()
-    values = ", ".join("NaN" if (value := number(one)) is None else f"{value:.2f}" for one in likelihoods[:ITEMS])
+    names = [f"{text[:NAMED]}: " for text in listed(item.get("choices") or [])] or [""] * len(likelihoods)
+    shown = ["NaN" if (value := number(one)) is None else f"{value:.2f}" for one in likelihoods[:ITEMS]]
+    values = "; ".join(name + value for name, value in zip(names, shown, strict=False))
     right = f"; the right choice is number {flat(item['answer'])}, counted from 0" if "answer" in item else ""
     ends = [entry("log-likelihoods", values + right)] if values else []
     return [*(_texts(item) if "prediction" in item or "reference" in item else []), *ends]

@@ -96,7 +96,7 @@ class Choices:
             "reference": references[0] if len(references) == 1 else references,
             "prediction": example.choices[int(np.argmax(nats))],
             "answer": answers[0] if len(answers) == 1 else answers,
-            "loglikelihoods": nats, "lengths": [len(choice) for choice in example.choices],
+            "choices": list(example.choices), "loglikelihoods": nats, "lengths": [len(choice) for choice in example.choices],
         }  # fmt: skip
         if self.task.choices is not None and isinstance(self.task.choices.source, list) and self.task.kind == "choices":
             chances = np.exp(np.array(nats) - max(nats))

@@ -15,7 +15,7 @@ from ptft.stages.eval.task.asking import harness_ids
 from ptft.stages.eval.task.model import Task, example_of
 from ptft.stages.eval.task.template import Unfit
 
-SHOWN = 200  # characters of a text in predictions.jsonl
+SHOWN = 1000  # characters of a text in predictions.jsonl
 
 
 @dataclass(frozen=True)
