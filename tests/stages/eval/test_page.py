@@ -432,7 +432,7 @@ def test_a_browser_opens_the_page(tmp_path: Path) -> None:
 
 
 def test_choices_stand_beside_their_likelihoods() -> None:
-    scores, rows = EVERY["choices"]()
+    scores, rows = evaluated.EVERY["choices"]()
     plain = html(scores, rows)
     assert "-9.00; -2.00; the right choice" in plain and "None" not in plain
     named = html(scores, [{**row, "choices": ["sport", "tech"]} for row in rows])
