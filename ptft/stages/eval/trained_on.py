@@ -55,8 +55,8 @@ def _walked(folders: Iterable[Path]) -> Training:
             if entry.role in _TEXT and run is not None and run.stage not in _NOT_LEARNT:
                 known = True
                 hashes.add(entry.hash)
-                if path is not None and (path.parent / "tokens.json").is_file():
-                    todo.append(path.parent)
+                if path is not None and (packed := _packed(path)):
+                    todo.append(packed)
                 elif path is None:
                     missing[entry.path] = None
                 else:
@@ -65,6 +65,11 @@ def _walked(folders: Iterable[Path]) -> Training:
                 todo.append(path.parent)
     sources, unreadable = _sources(texts)
     return Training(sources, frozenset(hashes), (*missing, *unreadable), known)
+
+
+def _packed(path: Path) -> Path | None:
+    """The folder of packed tokens that a file is part of; their tokenizer lies in a folder of its own there."""
+    return next((folder for folder in path.parents[:2] if (folder / "tokens.json").is_file()), None)
 
 
 def _sources(paths: Mapping[Path, str]) -> tuple[tuple[Source, ...], list[str]]:

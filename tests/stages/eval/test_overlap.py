@@ -171,13 +171,15 @@ def chain(folder: Path, recorded: Path | None = None) -> Path:
     )
     held = rows(folder / "chat/val.jsonl", FILLER)
     pack = made(folder / "pack", "pack", ("data", text), recorded=recorded)
-    for name in ("tokens.json", "train-00000.bin"):
+    (pack / "tokenizer").mkdir()
+    for name in ("tokens.json", "train-00000.bin", "tokenizer/tokenizer.json"):
         (pack / name).write_text(name)
     pretrained = made(
         folder / "pretrain",
         "pretrain",
         ("data", pack / "tokens.json"),
         ("data", pack / "train-00000.bin"),
+        ("data", pack / "tokenizer/tokenizer.json"),  # no training text
         recorded=recorded,
     )
     (pretrained / "config.json").write_text("{}")
