@@ -23,7 +23,7 @@ import typer.core
 import ptft
 from ptft.core import recipes
 from ptft.core.contracts import Stage
-from ptft.core.errors import Interrupted, PtftError, UsageError, from_os_error
+from ptft.core.errors import GateError, Interrupted, PtftError, UsageError, from_os_error
 from ptft.stages.clean.recipe import STAGE as CLEAN
 from ptft.stages.eval.recipe import STAGE as EVAL
 from ptft.stages.export.recipe import STAGE as EXPORT
@@ -184,19 +184,28 @@ def _run_stage(
         raise UsageError("no output folder", remedy=f"ptft {stage.name} ... -o DIR")
     _prepare(arguments, flags)
     command = ("ptft", *sys.argv[1:])
-    outcome = execute(Request(stage, recipe, arguments, command, out, force, dry_run), terminal)
+    try:
+        outcome = execute(Request(stage, recipe, arguments, command, out, force, dry_run), terminal)
+    except GateError:  # the output is complete: a script wants it now of all times
+        _print_result(out, as_json)
+        raise
     if outcome.plan is not None:
         terminal.plan(stage.name, outcome.plan)
         if as_json:
             _print_json(dict(outcome.plan.lines))
     elif outcome.record is not None:
         terminal.finished(outcome.record, str(out), outcome.up_to_date)
-        if as_json:
-            import orjson
+        _print_result(out, as_json)
 
-            _print_json(orjson.loads((out / "run.json").read_bytes()) if out else {})
-        else:
-            sys.stdout.write(f"{out}\n")
+
+def _print_result(out: Path | None, as_json: bool) -> None:
+    """The run record, or the folder's path."""
+    if as_json:
+        import orjson
+
+        _print_json(orjson.loads((out / "run.json").read_bytes()) if out else {})
+    else:
+        sys.stdout.write(f"{out}\n")
 
 
 def _arguments(stage: Stage, positional: dict[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -98,7 +98,16 @@ def _folder(value: str) -> Path:
     if value.startswith("hf:"):
         from huggingface_hub import snapshot_download
 
-        return Path(snapshot_download(value[3:]))
+        try:
+            return Path(snapshot_download(value[3:]))
+        except (
+            OSError,
+            ValueError,
+            RuntimeError,
+        ) as error:  # what the hub's client raises for a bad name or no network
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            remedy = "check the name and the network, or name a folder"
+            raise InputError(f"this hub model cannot be had: {reason}", where=value, remedy=remedy) from error
     path = Path(value)
     if not path.exists():
         raise InputError("no such folder", where=value, remedy="check the path; a hub model is named hf:ORG/NAME")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ptft.core.metrics.changes import Flips, flips
 from ptft.core.metrics.kinds import KINDS, Options, Rows, measures
 from ptft.core.metrics.measure import RESAMPLES, Floats, Measure, of_mean, percentiles, resampled
 
+_PLACE = re.compile(r".+:\d+")  # what a row without an id is called: its file and line
 EXACT_BELOW = 25  # rows that only one of two runs got right: fewer, and the binomial is counted out
 NAMED = 5  # ids in a message
 RIGHT_OR_WRONG = ("accuracy", "acc", "acc_norm", "exact_match", "subset_accuracy", "top1", "preference")
@@ -31,7 +33,8 @@ _KEPT = (
     "rougeLsum",
     "meteor",
     "bertscore",
-)  # means of rows' own scores, costly to make again
+    "flagged",
+)  # means of rows' own scores: costly to make again, or of files that are not known any more
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,8 @@ def align(rows: Rows, other_rows: Rows) -> Pairs:
         only_there = tuple(ident for ident in there if ident not in here)
         return Pairs([here[ident] for ident in both], [there[ident] for ident in both], only_here, only_there)
     asked = [[_question(row) for row in side] for side in (rows, other_rows)]
-    if asked[0] == asked[1] and any(asked[0]):
+    placed = all(_PLACE.fullmatch(ident) for side in (here, there) for ident in side)
+    if placed and asked[0] == asked[1] and any(asked[0]):
         return Pairs(rows, other_rows, by="order")
     remedy = 'compare runs over the same rows; rows of other tools need the same "id" in both files'
     what = f"the two runs have no row in common: ids here are {_some(here)}, there {_some(there)}"
@@ -193,6 +197,10 @@ def _unequal(here: Rows, there: Rows, field: str) -> list[str]:
 
 
 def _left_out(pairs: Pairs) -> list[str]:
+    if pairs.by == "order":
+        return [
+            "no row has an id of its own: rows are compared in their order, which has the same questions in both runs"
+        ]
     sides = (("this run", pairs.only_here), ("the other run", pairs.only_there))
     return [f"{len(ids):,} rows are in {whose} alone and are not compared: {_some(ids)}" for whose, ids in sides if ids]
 

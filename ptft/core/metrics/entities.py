@@ -27,12 +27,12 @@ def tag_measures(references: Tags, predictions: Tags, names: Sequence[str], sche
     """The metrics `names` of rows of tags, of equal length a row.
 
     entity_f1, entity_precision, entity_recall: micro averages over entities, right where type and both ends are (seqeval,
-    mode "strict"); scheme: "IOB2" or "IOBES". token_accuracy: share of words. f1: macro average over the tags that occur.
+    mode "strict"); scheme: "IOB2" or "IOBES", that of the references. token_accuracy: share of words. f1: macro average over the tags that occur.
     Resamples are of rows. Raises `ValueError` for entities of another scheme and for rows of unequal length.
     """
     found: dict[str, Measure] = {}
     if entities := tuple(name for name in names if name.startswith("entity_")):
-        found |= _entity_measures(references, predictions, entities, scheme)
+        found |= _entity_measures(references, _known(predictions, scheme), entities, scheme)
     if "token_accuracy" in names:
         rows = np.array([_agreement(*pair) for pair in zip(references, predictions, strict=True)], dtype=np.float64)
         rows = rows.reshape(-1, 2)
@@ -40,6 +40,14 @@ def tag_measures(references: Tags, predictions: Tags, names: Sequence[str], sche
     if "f1" in names:
         found["f1"] = _macro(references, predictions)
     return [found[name] for name in names]
+
+
+def _known(predictions: Tags, scheme: str) -> Tags:
+    """A predicted tag of another scheme is no entity's, and no more wrong than that."""
+    prefixes = {"IOB2": "BI", "IOBES": "BIES"}.get(scheme, "")
+    return [
+        [tag if tag == "O" or (tag[:1] in prefixes and tag[1:2] == "-") else "O" for tag in row] for row in predictions
+    ]
 
 
 def entities_of(rows: Tags, scheme: str) -> list[set[Entity]]:

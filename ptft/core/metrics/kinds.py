@@ -53,14 +53,36 @@ def _labels(rows: Rows, asked: Sequence[str], options: Options) -> list[Measure]
     from ptft.core.metrics.classification import label_measures
     from ptft.core.metrics.probabilities import probability_measures
 
-    references = [str(row["reference"]) for row in rows]
+    references = _references(rows)
     found: list[Measure] = []
     if labelled := [name for name in asked if name in names.LABELS]:
-        predictions = [str(row["prediction"]) for row in rows]
+        predictions = [label_text(row["prediction"]) for row in rows]
         found += label_measures(references, predictions, labelled, positive=options.positive)
     if likely := [name for name in asked if name in names.PROBABILITIES]:
         found += probability_measures(references, *_chances(rows), likely, positive=options.positive)
     return found
+
+
+def _references(rows: Rows) -> list[str]:
+    """Labels as text; of several right ones the predicted, else the first."""
+    found = []
+    for row in rows:
+        several = row["reference"] if isinstance(row["reference"], list) else [row["reference"]]
+        right, made = [label_text(label) for label in several], label_text(row.get("prediction"))
+        found.append(made if made in right else right[0])
+    return found
+
+
+def label_text(label: Any) -> str:
+    """A label as text, so that 1, "1" and 1.0 are one, and true is "true"."""
+    if isinstance(label, bool):
+        return str(label).lower()
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+
+
+def _choice_figures(rows: Rows) -> dict[str, Any]:
+    """Where every question has the same choices, which then have probabilities."""
+    return _label_figures(rows) if all("probabilities" in row for row in rows) else {}
 
 
 def _chances(rows: Rows) -> tuple[list[str], Floats]:
@@ -73,8 +95,10 @@ def _label_figures(rows: Rows) -> dict[str, Any]:
     from ptft.core.metrics.classification import confusion_figure
     from ptft.core.metrics.probabilities import calibration_figure
 
-    references = [str(row["reference"]) for row in rows]
-    figures = {"confusion": confusion_figure(references, [str(row["prediction"]) for row in rows])}
+    if not all("reference" in row and "prediction" in row for row in rows):
+        return {}
+    references = _references(rows)
+    figures = {"confusion": confusion_figure(references, [label_text(row["prediction"]) for row in rows])}
     if all("probabilities" in row for row in rows):
         figures["calibration"] = calibration_figure(references, *_chances(rows))
     return {name: figure for name, figure in figures.items() if figure}
@@ -107,7 +131,9 @@ def _tags(rows: Rows, asked: Sequence[str], options: Options) -> list[Measure]:
     from ptft.core.tagging import scheme_of
 
     references, predictions = ([row[side] for row in rows] for side in ("reference", "prediction"))
-    scheme = scheme_of(tag for side in (references, predictions) for row in side for tag in row)
+    scheme = scheme_of(tag for row in references for tag in row)
+    if scheme == "plain":  # nothing but "O", perhaps
+        scheme = scheme_of(tag for side in (references, predictions) for row in side for tag in row)
     return tag_measures(references, predictions, asked, scheme)
 
 
@@ -215,7 +241,7 @@ KINDS = {
         Kind("language", "nll (nats), tokens and bytes", names.LIKELIHOODS, names.LIKELIHOODS, _likelihoods),
         Kind(
             "choices", "answer (which choice is right), loglikelihoods and lengths (characters) of the choices",
-            (*names.CHOICES, *names.LABELS, *names.PROBABILITIES), names.CHOICES, _choices, _label_figures,
+            (*names.CHOICES, *names.LABELS, *names.PROBABILITIES), names.CHOICES, _choices, _choice_figures,
         ),
         Kind("preferences", "loglikelihoods of two texts", names.PREFERENCE, names.PREFERENCE, _preferences),
         Kind("rankings", "reference, what is relevant, and prediction, a list with the best first", names.RANKINGS, ("top1", "top5", "map"), _rankings),

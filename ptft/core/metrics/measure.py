@@ -114,7 +114,7 @@ def resampled(
     if any(measure.rows != count for measure in measures):
         raise ValueError("measures of different rows cannot share resamples")
     found: dict[str, list[Floats]] = {measure.name: [np.empty(0)] for measure in measures}
-    if count if among is None else among.any():
+    if (count if among is None else int(among.sum())) > 1:  # of one row every resample is the same
         for block in draws(count, resamples, seed, among):
             for measure in measures:
                 found[measure.name].append(measure.statistic(block))

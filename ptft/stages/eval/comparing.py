@@ -21,6 +21,8 @@ def require_comparable(folder: Path, subject: Subject) -> None:
 def compared(mine: Stored, folder: Path, resamples: int, options: Options, progress: Progress) -> dict[str, Any]:
     """The "comparison" of scores.json with the result in `folder`; every row that changed goes to flips.jsonl."""
     found = results.comparison(mine, results.load(folder), resamples, options)
+    if left := [name for name in mine.metrics if name not in found.metrics]:
+        progress.warn(f"--against {folder}: not compared are {', '.join(left)}, which it does not have")
     for warning in found.warnings:
         progress.warn(f"--against {folder}: {warning}")
     if found.flips:

@@ -76,6 +76,10 @@ class Overlap:
                 f"ones all of theirs, with the training text ({_some(self.files)}), {most}: keep them out with `ptft clean ... --protect FILE` and train "
                 "again, or see overlap in scores.json"
             )
+        if self.rows and self.unjudged == self.rows and self.checked_bytes:
+            found.append(
+                "no row holds a text that could be looked for in the training text: nothing is known of an overlap"
+            )
         if self.unprotected and not found and not self._settled:
             found.append(self.unprotected)
         if self.checked_bytes and not self.complete:

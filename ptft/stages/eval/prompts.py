@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from ptft.core.chat import Chat, ChatEncoder, Refused, ensure_template
 from ptft.core.encoding import IGNORED, plain_ids
-from ptft.core.errors import InputError
+from ptft.core.errors import InputError, UsageError
 from ptft.core.examples import UNANSWERED, Message, Shape, to_messages
 from ptft.core.files import hash_value
 from ptft.core.models import Loaded
@@ -65,8 +65,12 @@ def prompts_for(
         return Sources(loaded)
     if (shape.name == "prompt" and chat != "yes") or (shape.name == "prompt-completion" and chat == "no"):
         return Plain(loaded, answered=shape.name != "prompt")
+    if chat == "no":
+        remedy = "leave out --chat no, or ask with a template of your own: --task FILE (docs/eval.md)"
+        raise UsageError(f"{shape.name} rows are conversations, which are asked in a chat template", remedy=remedy)
     if ensure_template(loaded.tokenizer):
         progress.warn("the tokenizer has no chat template: using the plain one (User: ... Assistant: ...)")
+    progress.note("asked in the chat template")
     return Chats(loaded, shape)
 
 

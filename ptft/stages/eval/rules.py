@@ -10,6 +10,7 @@ from ptft.core.metrics.numbers import number_of
 
 Data = Mapping[str, Any]
 Rule = Callable[[Data], str | None]
+LARGEST = 1e100  # a number that is measured: its square and the sum of those are numbers, too
 SUM_SLACK = 0.01  # how far from 1 a row's probabilities may sum: other tools round
 
 
@@ -89,7 +90,13 @@ def _many_labels(data: Data) -> str | None:
 
 def _numbers(data: Data) -> str | None:
     def number(side: str) -> Rule:
-        return lambda row: None if number_of(row[side]) is not None else f"the {side} {row[side]!r} is not a number"
+        def check(row: Data) -> str | None:
+            value = number_of(row[side])
+            if value is None:
+                return f"the {side} {row[side]!r} is not a number"
+            return f"the {side} {value:g} is beyond what can be squared" if abs(value) > LARGEST else None
+
+        return check
 
     return _first(data, _there("reference"), _there("prediction"), number("reference"), number("prediction"))
 
@@ -203,13 +210,17 @@ def _boxes(data: Data) -> str | None:
         for box in data[side]:
             if "label" not in box or not _is_box(box.get("box")):
                 return f"a {side} without its label, or without a box [x, y, width, height]"
+            if box.get("iscrowd", 0) not in (0, 1):
+                return f"iscrowd is {box['iscrowd']!r}, neither 0 nor 1"
             if side == "prediction" and number_of(box.get("score")) is None:
                 return "a prediction without a score"
     return None
 
 
 def _is_box(box: Any) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(number_of(side) is not None for side in box)
+    """Numbers, and of no negative size."""
+    sides = [number_of(side) for side in box] if isinstance(box, list) else []
+    return len(sides) == 4 and None not in sides and min(sides[2] or 0.0, sides[3] or 0.0) >= 0
 
 
 RULES: dict[str, Rule] = {

@@ -37,7 +37,8 @@ COUNTED = 100_000  # rows that --dry-run reads at most
 def run(recipe: EvalRecipe, inputs: Inputs, out: Output, progress: Progress) -> Result:
     """Predict and measure; write scores.json, predictions.jsonl, report.html and report.md."""
     _require_inputs(recipe, inputs)
-    subject = given_subject(recipe, inputs) if "predictions" in inputs.rows else model_subject(recipe, inputs, progress)
+    subject_of = given_subject if "predictions" in inputs.rows else model_subject
+    subject = subject_of(recipe, inputs, progress)
     if "against" in inputs.folders:
         require_comparable(inputs.folders["against"], subject)
     log = RejectLog(out.new / "rejected.jsonl", recipe.max_bad_rows)
@@ -166,6 +167,12 @@ def _write(rows: Sequence[dict[str, Any]], found: Mapping[str, Any], recipe: Eva
 def _say(subject: Subject, rows: Sequence[dict[str, Any]], found: Mapping[str, Any], progress: Progress) -> None:
     for table in terminal.tables(found):
         progress.table(table)
+    for name, score in found["metrics"].items():
+        if "signature" in score:
+            progress.note(f"{name}: {score['signature']}")
+    if mixed := next((score["mixed"] for score in found["metrics"].values() if "mixed" in score), None):
+        shares = ", ".join(f"{share:.0%} {writing}" for writing, share in mixed.items())
+        progress.warn(f"the references are of mixed writing ({shares}): read the scores by language (--by lang)")
 
 
 # ---------------------------------------------------------------- a dry run
@@ -178,7 +185,8 @@ def plan(recipe: EvalRecipe, inputs: Inputs, progress: Progress) -> Plan:
     kept = (_made_up(recipe) or list(_readable(sources, recipe)))[: recipe.limit or None]
     size = sum(len(value.encode()) for row in kept for value in _strings(row.data))
     more = " (at least)" if len(kept) == COUNTED else ""
-    lines: list[tuple[str, object]] = [("metrics", names.listed(names.expand(recipe.metrics)) or "what fits")]
+    asked = names.expand(recipe.metrics)
+    lines: list[tuple[str, object]] = [("metrics", names.listed(asked) if asked else "those that fit")]
     if not recipe.task and "predictions" not in inputs.rows:
         lines.append(("shape", detect(iter(kept), _known_shapes()).name))
     lines += [(f"rows{more}", len(kept)), (f"text bytes{more}", size)]

@@ -12,7 +12,7 @@ import orjson
 from ptft.core import record
 from ptft.core.batches import room_for
 from ptft.core.contracts import Inputs
-from ptft.core.errors import UsageError
+from ptft.core.errors import InputError, UsageError
 from ptft.core.examples import Shape
 from ptft.core.formats import read_rows
 from ptft.core.metrics import names
@@ -49,7 +49,7 @@ class Subject:
 # ---------------------------------------------------------------- predictions of another tool
 
 
-def given_subject(recipe: EvalRecipe, inputs: Inputs) -> Subject:
+def given_subject(recipe: EvalRecipe, inputs: Inputs, progress: Progress) -> Subject:
     """Predictions as they are, with the references of --references where there are any."""
     sources = inputs.rows["predictions"]
 
@@ -57,13 +57,16 @@ def given_subject(recipe: EvalRecipe, inputs: Inputs) -> Subject:
         read = read_rows(sources, columns=recipe.columns)
         if "references" not in inputs.rows:
             return read
-        others = read_rows(inputs.rows["references"], columns=recipe.columns)
-        return given.joined(*(iter([item for item in side if isinstance(item, Row)]) for side in (read, others)))
+        sides = [list(read), list(read_rows(inputs.rows["references"], columns=recipe.columns))]
+        if bad := [item for side in sides for item in side if isinstance(item, Rejected)]:
+            remedy = "mend it: what belongs to it in the other file would be taken for another's"
+            raise InputError(bad[0].reason, where=f"{bad[0].source}:{bad[0].line}", remedy=remedy)
+        return given.joined(*([item for item in side if isinstance(item, Row)] for side in sides))
 
     asked = names.expand(recipe.metrics)
-    good = (row for row in rows() if isinstance(row, Row))
-    kind = given.kind_of(good, asked, recipe.kind, _stored_kind(sources[0].path))
+    kind = given.kind_of(rows(), asked, recipe.kind, _stored_kind(sources[0].path))
     metrics = metrics_for(recipe, kind)
+    progress.note(f"{', '.join(source.name for source in sources)}: {kind}; {names.listed(metrics)}")
     return Subject(given.Given(kind, metrics), metrics, rows, f"given {kind}")
 
 
@@ -85,6 +88,8 @@ def model_subject(recipe: EvalRecipe, inputs: Inputs, progress: Progress) -> Sub
 
     folder = inputs.folders["model"]
     loaded = load(folder, dtype=dtype_here(folder) if recipe.dtype == "auto" else recipe.dtype)
+    if recipe.max_seq_len > loaded.seq_len:
+        progress.warn(f"the model takes {loaded.seq_len:,} tokens, not {recipe.max_seq_len:,} (max_seq_len)")
     if loaded.runtime and loaded.runtime.note:
         progress.warn(loaded.runtime.note)
     if recipe.task:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ptft.core.contracts import MODEL
 from ptft.core.errors import PtftError
 from ptft.core.files import Source, expand, hash_file
 from ptft.core.record import FileEntry, made
@@ -35,11 +36,19 @@ def trained_on(folder: Path) -> Training:
 
 
 def named(sources: Sequence[Source]) -> Training:
-    """The user's own training files; of packed tokens the text that they were packed from."""
-    packed = _walked([source.path for source in sources if source.form == "tokens"])
-    texts = tuple(source for source in sources if source.form != "tokens")
+    """The user's own training files; of packed tokens, and of a model, the text that their records name."""
+    made_of = {_made(source) for source in sources} - {None}
+    packed = _walked([folder for folder in made_of if folder is not None])
+    texts = tuple(source for source in sources if _made(source) is None)
     hashes = {hash_file(source.path) for source in texts if source.path.stat().st_size <= HASHED}
     return Training((*texts, *packed.sources), packed.hashes | hashes, packed.missing, True)
+
+
+def _made(source: Source) -> Path | None:
+    """The folder of packed tokens or of a model that a source is part of."""
+    if source.form == "tokens":
+        return source.path
+    return source.path.parent if MODEL.is_valid(source.path.parent) else None
 
 
 def _walked(folders: Iterable[Path]) -> Training:

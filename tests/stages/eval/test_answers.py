@@ -80,7 +80,9 @@ def test_rows_of_every_shape_are_answered_and_scored(
     expected = {"input", "prediction"} | ({"reference"} if kind != "generations" else set())
     assert set(rows[0]) == expected | ({"nll", "tokens", "bytes"} if kind == "answers" else set())
     assert [measure.name for measure in kinds.measures(kind, rows, metrics)] == list(metrics)
-    assert way.settings(rows)["decoding"] == "greedy" and way.remarks(rows) == []
+    empty = sum(row["prediction"] == "" for row in rows)
+    assert way.settings(rows)["decoding"] == "greedy"
+    assert way.remarks(rows) == ([f"{empty} of {len(rows)} answers are empty"] if empty else [])
 
 
 @pytest.mark.parametrize("decoding", [SHORT, replace(SHORT, beams=3), replace(SHORT, temperature=1.2)])
@@ -171,10 +173,12 @@ def test_a_long_prompt_is_cut_and_counted(models: dict[str, Loaded]) -> None:
     rows = way.predict(numbered(data))
     whole = len(encode_prompt(loaded.tokenizer, data[-1]["messages"][:1]))
     assert rows[-1]["cut"] == whole - (64 - 6) and not any("cut" in row for row in rows[:-1])
-    (said,) = way.remarks(rows)
+    *_, said = way.remarks(rows)
     assert said == "1 of 5 prompts were cut at the beginning to leave room for 6 new tokens in a context of 64"
     assert way.settings(rows)["prompts_cut"] == 1 and way.settings(rows)["context"] == 64
     assert Answers(loaded, way.prompts, EvalRecipe(max_seq_len=64), ("rouge1",)).room == 32  # half is the prompt's
+    more = Answers(loaded, way.prompts, EvalRecipe(decoding=Decoding(max_new_tokens=50), max_seq_len=64), ("rouge1",))
+    assert more.remarks(rows)[0] == "answers have at most 32 new tokens, not 50: half of a context of 64"
 
 
 def test_rows_with_a_problem_say_why(models: dict[str, Loaded], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def test_what_is_said_of_labels() -> None:
     scores, _ = evaluated.labels()
     titles = {table.title: table for table in tables(scores)}
     assert list(titles) == [
-        "scores of 60 rows", "compared with baseline <i> on 58 rows; 6 gained, 2 lost", "each label",
+        "scores of 60 rows", "compared with baseline <i> on 58 rows; 6 gained, 2 lost, McNemar's p 0.289", "each label",
         "references down, predictions across", "by lang (4 of 6 metrics)",
     ]  # fmt: skip
     assert titles["scores of 60 rows"].rows[3] == ("auroc", "no value", "only one label occurs", "higher")

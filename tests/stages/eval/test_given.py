@@ -8,7 +8,7 @@ import pytest
 
 from ptft.core.errors import InputError, UsageError
 from ptft.core.metrics.kinds import KINDS
-from ptft.core.rows import Row
+from ptft.core.rows import Rejected, Row
 from ptft.stages.eval.given import Given, joined, kind_of, reference_of
 from ptft.stages.eval.rules import RULES
 
@@ -50,6 +50,30 @@ def kind(*data: dict[str, Any], metrics: tuple[str, ...] = (), named: str = "aut
 )  # fmt: skip
 def test_the_kind_follows_from_the_rows(row: dict[str, Any], found: str) -> None:
     assert kind(row, row) == found
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ({"prediction": "a", "reference": "a", "probabilities": {"a": 0.9, "b": 1.0}}, "labels"),
+        ({"prediction": ["B-X"], "reference": ["B-X", "O"]}, "tags"),
+        ({"answer": 5, "loglikelihoods": [-1.0, -2.0], "lengths": [3, 4]}, "choices"),
+        ({"prediction": [{"label": "cat", "box": [0, 0, -1, 1], "score": 1}], "reference": []}, "boxes"),
+    ],
+)
+def test_rows_that_are_all_wrong_keep_the_kind_that_their_fields_tell(row: dict[str, Any], found: str) -> None:
+    assert RULES[found](row) and kind(row, row) == found
+
+
+def test_an_empty_reference_makes_no_generation_of_a_row() -> None:
+    with pytest.raises(InputError, match="as .*an empty reference"):
+        kind({"prediction": "some text", "reference": " "})
+
+
+def test_what_cannot_be_read_is_told_by_its_first_row() -> None:
+    bad = Rejected("p.jsonl", 3, "not JSON", "x")
+    with pytest.raises(InputError, match="p.jsonl:3: none of the first rows can be read: not JSON"):
+        kind_of(iter([bad]), (), "auto", None)
 
 
 def test_short_texts_that_hardly_repeat_are_no_labels() -> None:
@@ -101,6 +125,13 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("rankings", {"reference": [], "prediction": ["a"]}, "no list of texts"),
     ("boxes", {"reference": [], "prediction": [{"label": "cat", "box": [1, 2, 3, 4]}]}, "without a score"),
     ("boxes", {"reference": [{"label": "cat"}], "prediction": []}, "without a box"),
+    ("boxes", {"reference": [{"label": "cat", "box": [0, 0, 1, -1]}], "prediction": []}, "without a box"),
+    (
+        "boxes",
+        {"reference": [{"label": "cat", "box": [0, 0, 1, 1], "iscrowd": "x"}], "prediction": []},
+        "neither 0 nor 1",
+    ),
+    ("numbers", {"reference": 1, "prediction": 1e200}, "beyond what can be squared"),
 ]
 
 
@@ -154,7 +185,7 @@ def test_probabilities_alone_predict_the_likeliest() -> None:
 def test_references_are_joined_by_id_in_any_order() -> None:
     made = rows({"id": "1", "prediction": "a"}, {"id": "2", "prediction": "b"})
     wanted = rows({"id": "2", "text": "two", "label": "y"}, {"id": "1", "text": "one", "label": "x"}, file="r.jsonl")
-    found = [row.data for row in joined(iter(made), iter(wanted))]
+    found = [row.data for row in joined(made, wanted)]
     assert [(row["id"], row["prediction"], row["reference"], row["input"]) for row in found] == [
         ("1", "a", "x", "one"), ("2", "b", "y", "two"),
     ]  # fmt: skip
@@ -163,18 +194,41 @@ def test_references_are_joined_by_id_in_any_order() -> None:
 def test_without_ids_the_order_counts_and_lengths_must_be_equal() -> None:
     made = rows({"prediction": "a"}, {"prediction": "b"})
     wanted = rows({"source": "s", "target": "x"}, {"source": "t", "target": "y"}, file="r.jsonl")
-    assert [row.data["reference"] for row in joined(iter(made), iter(wanted))] == ["x", "y"]
+    assert [row.data["reference"] for row in joined(made, wanted)] == ["x", "y"]
     with pytest.raises(InputError, match="2 predictions and 1 references, without ids"):
-        list(joined(iter(made), iter(wanted[:1])))
+        list(joined(made, wanted[:1]))
+
+
+def test_a_file_of_which_some_rows_have_ids_is_not_joined_by_place() -> None:
+    made = [*rows({"prediction": "a"}), *rows({"id": "2", "prediction": "b"}, {"id": "3", "prediction": "c"})]
+    wanted = rows(*({"id": str(i), "reference": "x"} for i in (3, 2, 1)), file="r.jsonl")
+    with pytest.raises(InputError, match="not all predictions have an id"):
+        list(joined(made, wanted))
+    with pytest.raises(InputError, match="not all references have an id"):
+        list(joined(made[1:], rows({"reference": "x"}, {"reference": "y"}, file="r.jsonl")))
+
+
+def test_a_reference_of_its_own_that_differs_is_an_error() -> None:
+    made = rows({"id": "1", "prediction": "a", "reference": "x"})
+    assert list(joined(made, rows({"id": "1", "reference": "x"}, file="r.jsonl")))
+    with pytest.raises(InputError, match="'1' has another reference of its own"):
+        list(joined(made, rows({"id": "1", "reference": "y"}, file="r.jsonl")))
+
+
+def test_labels_that_have_nothing_in_common_are_remarked_on() -> None:
+    way = Given("labels")
+    assert way.remarks([{"reference": 1, "prediction": "1"}]) == []
+    (said,) = way.remarks([{"reference": "a", "prediction": "A"}])
+    assert said == "no predicted label ('A') is one of the references' ('a')"
 
 
 def test_predictions_that_are_missing_are_named() -> None:
     made = rows({"id": "1", "prediction": "a"}, {"id": "3", "prediction": "a"})
     wanted = rows({"id": "1", "reference": "x"}, {"id": "2", "reference": "x"}, file="r.jsonl")
     with pytest.raises(InputError, match=r"1 references have no prediction \('2'\); 1 predictions have no reference"):
-        list(joined(iter(made), iter(wanted)))
+        list(joined(made, wanted))
     with pytest.raises(InputError, match="ids repeat among the references"):
-        list(joined(iter(made), iter([*wanted, wanted[0]])))
+        list(joined(made, [*wanted, wanted[0]]))
 
 
 @pytest.mark.parametrize(

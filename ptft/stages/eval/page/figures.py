@@ -15,7 +15,7 @@ Scores = Mapping[str, Any]  # what scores.json holds
 HUNDREDS = ("bleu", "chrf", "ter")  # 0 to 100, as sacrebleu prints them
 SIGNED = ("mcc", "kappa", "pearson", "spearman")  # -1 to 1
 OPEN = ("perplexity", "bits_per_byte", "mse", "rmse", "mae", "r2", "log_loss")  # no upper, or for r2 no lower, bound
-NEITHER = {"preference": "nearer 0.5"}
+NEITHER = ("preference",)  # of a bias probe nearer 0.5 is better, of a preference task more
 _BESIDE = (
     "score",
     "ci95",
@@ -93,14 +93,14 @@ def share(part: float, whole: float) -> str:
 
 
 def better(metric: str) -> str:
-    return NEITHER.get(metric) or ("lower" if metric in names.LOWER_IS_BETTER else "higher")
+    return "-" if metric in NEITHER else ("lower" if metric in names.LOWER_IS_BETTER else "higher")
 
 
 def span(metric: str, *values: float) -> tuple[float, float]:
     """The ends of a metric's axis; wider than its usual range where a value lies outside."""
     low, high = {**dict.fromkeys(HUNDREDS, (0.0, 100.0)), **dict.fromkeys(SIGNED, (-1.0, 1.0))}.get(metric, (0.0, 1.0))
     if metric in OPEN:
-        high = rounded_up(max(1.0 if metric == "r2" else 0.0, *values))
+        high = rounded_up(max([1.0 if metric == "r2" else 0.0, *values]))
     least, most = min(values, default=low), max(values, default=high)
     return (low if least >= low else -rounded_up(-least)), (high if most <= high else rounded_up(most))
 

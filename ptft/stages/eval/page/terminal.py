@@ -26,7 +26,8 @@ def metrics(scores: Scores) -> Table:
     settings = scores.get("settings") or {}
     rows = []
     for metric, score in figures.metrics(scores).items():
-        between = figures.why_missing(score, settings) or figures.interval_text(metric, score)
+        why = "" if "no_interval" in score else figures.why_missing(score, settings)  # the page gives that reason
+        between = why or figures.interval_text(metric, score)
         rows.append((metric, figures.shown(metric, score.get("score")), between, figures.better(metric)))
     return Table(
         f"scores of {figures.rows(scores.get('n'))}", ("metric", "score", "95 % interval", "better"), tuple(rows)
@@ -47,6 +48,8 @@ def comparison(scores: Scores) -> Table | None:
     ]  # fmt: skip
     flips = found.get("flips") or {}
     changed = f"; {flips.get('gained') or 0:,} gained, {flips.get('lost') or 0:,} lost" if flips else ""
+    if mcnemar := found.get("mcnemar"):
+        changed += f", McNemar's p {figures.p_text(mcnemar.get('p'))}"
     title = f"compared with {cut(compared.other_name(found), 30)} on {figures.rows(found.get('n'))}{changed}"
     return Table(title, ("metric", "this run", "other", "difference", "95 % interval", "p"), tuple(rows))
 

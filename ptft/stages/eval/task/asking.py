@@ -157,6 +157,12 @@ def _begin(tokenizer: Any) -> list[int]:
     return [found]
 
 
+def _after(tokenizer: Any) -> int:
+    """How many special tokens a tokenizer puts after a text: a question that is to be answered has not ended."""
+    marks = list(tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"])
+    return marks[::-1].index(0) if 0 in marks else 0
+
+
 def harness_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Texts as lm-evaluation-harness tokenizes them."""
     return _encoded(tokenizer, texts, as_is=True)
@@ -167,12 +173,9 @@ def _encoded(tokenizer: Any, texts: Sequence[str], as_is: bool, *, special: bool
     if not texts:
         return []
     if not as_is:
-        return [
-            list(ids)
-            for ids in tokenizer(list(texts), add_special_tokens=special, verbose=False, **as_text(tokenizer))[
-                "input_ids"
-            ]
-        ]
+        made = tokenizer(list(texts), add_special_tokens=special, verbose=False, **as_text(tokenizer))["input_ids"]
+        after = _after(tokenizer) if special else 0
+        return [list(ids[: len(ids) - after]) for ids in made]
     begin = prefix_id(tokenizer)
     spelt = "" if begin is None else tokenizer.decode([begin])
     made = tokenizer(list(texts), add_special_tokens=special, verbose=False)["input_ids"]

@@ -182,7 +182,7 @@ def _evaluated(task: Task, value: Any, *, is_choice: bool) -> Any:
 
     if not task.harness or not isinstance(value, str):
         return value
-    if is_choice and value.isdigit():
+    if is_choice and value.isdecimal():
         return int(value)
     if len(value) >= 2 and value[0] == "[" and value[-1] == "]":
         try:
@@ -201,7 +201,7 @@ def _right(task: Task, value: Any, choices: tuple[str, ...]) -> tuple[int, ...]:
         text = str(item)
         if isinstance(item, str) and text in choices:
             found.append(choices.index(text))
-        elif not isinstance(item, bool) and text.lstrip("-").isdigit() and 0 <= int(text) < len(choices):
+        elif not isinstance(item, bool) and text.lstrip("-").isdecimal() and 0 <= int(text) < len(choices):
             found.append(int(text))
         else:
             raise Unfit(f"the answer {text!r} is none of the choices {', '.join(map(repr, choices))[:200]}")

@@ -107,10 +107,18 @@ class Answers:
         return found | ({"likelihood_of": self.prompts.of} if self._scores else {})
 
     def remarks(self, predictions: Sequence[Mapping[str, Any]]) -> list[str]:
+        found = []
+        if self._writes and self.room < self.recipe.decoding.max_new_tokens:
+            asked = self.recipe.decoding.max_new_tokens
+            found.append(
+                f"answers have at most {self.room:,} new tokens, not {asked:,}: half of a context of {self.context:,}"
+            )
+        if empty := sum(row.get("prediction") == "" for row in predictions):
+            found.append(f"{empty:,} of {len(predictions):,} answers are empty")
         if not (cut := sum("cut" in row for row in predictions)):
-            return []
+            return found
         room = f"room for {self.room:,} new tokens in a context of {self.context:,}"
-        return [f"{cut:,} of {len(predictions):,} prompts were cut at the {self.prompts.cuts} to leave {room}"]
+        return [*found, f"{cut:,} of {len(predictions):,} prompts were cut at the {self.prompts.cuts} to leave {room}"]
 
 
 def _first(reference: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ class Classify:
     recipe: EvalRecipe
     title: str = "classifying"
     block: int = 1024
+    first_is_pair: dict[str, bool] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -37,8 +38,18 @@ class Classify:
         return min(self.loaded.seq_len, self.recipe.max_seq_len or self.loaded.seq_len)
 
     def problem(self, row: Row) -> str | None:
-        return _PROBLEMS[self.loaded.problem].problem(self.loaded.labels, row) or (
-            None if row.data["text"].strip() else "an empty text"
+        if found := _PROBLEMS[self.loaded.problem].problem(self.loaded.labels, row):
+            return found
+        if not row.data["text"].strip():
+            return "an empty text"
+        return self._unlike(row)
+
+    def _unlike(self, row: Row) -> str | None:
+        """Rows are pairs where the first is one: what a model reads must not hang on a row's neighbours."""
+        if _is_pair(row) == self.first_is_pair.setdefault("", _is_pair(row)):
+            return None
+        return (
+            "a second text, which the first row lacks" if _is_pair(row) else "no second text, which the first row has"
         )
 
     def predict(self, rows: Sequence[Row]) -> list[Prediction]:
@@ -65,9 +76,13 @@ def _cut(predictions: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _texts(block: Sequence[Row]) -> tuple[list[str], list[str] | None]:
-    """Pairs where the first row is one; a row without a second text has an empty one."""
-    pairs = [str(row.data.get("text_pair") or "") for row in block] if block[0].data.get("text_pair") else None
+    """Pairs where the rows are; `problem` has seen to it that all are, or none."""
+    pairs = [str(row.data["text_pair"]) for row in block] if _is_pair(block[0]) else None
     return [row.data["text"] for row in block], pairs
+
+
+def _is_pair(row: Row) -> bool:
+    return isinstance(row.data.get("text_pair"), str)
 
 
 def _shown(row: Row) -> str | dict[str, str]:
