@@ -1,4 +1,4 @@
-"""A model's outputs on texts: the likelihood of each text, the class of each row. Batches change speed, never scores."""
+"""A model's outputs on texts: the likelihood of each text, the class of each row. Batches change speed, never scores (beyond the rounding of the dtype)."""
 
 from __future__ import annotations
 

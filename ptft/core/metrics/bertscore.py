@@ -62,6 +62,8 @@ def _load(folder: Path) -> _Model:
     except (OSError, ValueError) as error:
         message = f"no model that can be read: {str(error).splitlines()[0]}"
         raise InputError(message, where=str(folder), remedy=_REMEDY) from error
+    if tokenizer.pad_token_id is None:
+        raise InputError("the tokenizer has no padding token", where=str(folder), remedy=_REMEDY)
     if network.config.is_encoder_decoder:
         network = network.get_encoder()
     network.eval().to("cuda" if torch.cuda.is_available() else "cpu")

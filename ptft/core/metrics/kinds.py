@@ -7,11 +7,12 @@ scored by the same few lines.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ptft.core.metrics import names
 from ptft.core.metrics.measure import Floats, Measure
@@ -216,6 +217,8 @@ def listed(reference: Any) -> list[str]:
     return [str(item) for item in reference] if isinstance(reference, list) else [str(reference)]
 
 
+# metrics that nothing but the rows they are of decides: no tokenizer or positive label that follows from all rows
+_OF_ROWS_ALONE = (*names.NUMBERS, *names.MANY_LABELS)
 _SPOKEN = (*names.TEXTS, *names.SPANS, *names.VARIETY, *names.SAFETY)
 KINDS = {
     kind.name: kind
@@ -252,5 +255,17 @@ KINDS = {
 
 def measures(kind: str, rows: Rows, asked: Sequence[str], options: Options | None = None) -> list[Measure]:
     """The metrics `asked` of predictions of this kind, in that order."""
-    found = {measure.name: measure for measure in KINDS[kind].measures(rows, asked, options or Options())}
-    return [found[name] for name in asked]
+    options = options or Options()
+    found = {measure.name: measure for measure in KINDS[kind].measures(rows, asked, options)}
+    return [_with_part(found[name], kind, rows, options) for name in asked]
+
+
+def _with_part(measure: Measure, kind: str, rows: Rows, options: Options) -> Measure:
+    """Able to be made of some rows alone, which is cheaper than counting the others zero times, where that is the same."""
+    if measure.part is not None or measure.name not in _OF_ROWS_ALONE:
+        return measure
+
+    def part(among: npt.NDArray[np.int64]) -> Measure:
+        return measures(kind, [rows[index] for index in among], [measure.name], options)[0]
+
+    return replace(measure, part=part)

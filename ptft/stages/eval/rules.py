@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ptft.core.metrics.numbers import number_of
+from ptft.core.metrics.probabilities import SUM_IS_OFF
 
 Data = Mapping[str, Any]
 Rule = Callable[[Data], str | None]
 LARGEST = 1e100  # a number that is measured: its square and the sum of those are numbers, too
-SUM_SLACK = 0.01  # how far from 1 a row's probabilities may sum: other tools round
 
 
 def _first(data: Data, *checks: Rule) -> str | None:
@@ -81,7 +81,7 @@ def _probabilities(data: Data) -> str | None:
         if not 0 <= chance <= 1:
             return f"the probability of {label!r} is {chance:g}, not between 0 and 1"
     total = sum(chances.values())
-    return None if abs(total - 1) <= SUM_SLACK else f"the probabilities sum to {total:.4g}, not 1"
+    return None if abs(total - 1) <= SUM_IS_OFF else f"the probabilities sum to {total:.4g}, not 1"
 
 
 def _many_labels(data: Data) -> str | None:

@@ -66,13 +66,13 @@ def test_rows_that_are_all_wrong_keep_the_kind_that_their_fields_tell(row: dict[
 
 
 def test_an_empty_reference_makes_no_generation_of_a_row() -> None:
-    with pytest.raises(InputError, match="as .*an empty reference"):
+    with pytest.raises(InputError, match=r"as .*an empty reference"):
         kind({"prediction": "some text", "reference": " "})
 
 
 def test_what_cannot_be_read_is_told_by_its_first_row() -> None:
     bad = Rejected("p.jsonl", 3, "not JSON", "x")
-    with pytest.raises(InputError, match="p.jsonl:3: none of the first rows can be read: not JSON"):
+    with pytest.raises(InputError, match=r"p.jsonl:3: none of the first rows can be read: not JSON"):
         kind_of(iter([bad]), (), "auto", None)
 
 
