@@ -4,8 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ptft.core.contracts import Output
+
+settings.register_profile("ptft", deadline=None)  # a timing never decides a test
+settings.load_profile("ptft")
 
 
 @pytest.fixture(scope="session")
