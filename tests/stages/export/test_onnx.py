@@ -1,0 +1,276 @@
+"""ONNX exports against torch: the same answers where the arithmetic is the same, in a process that has no ptft."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+
+from ptft.core.errors import InputError, RunError
+from ptft.core.models import Loaded, load
+from ptft.core.quantising.activations import quantised_inputs, ranges
+from ptft.core.quantising.applying import applied
+from ptft.core.quantising.planning import plan_for
+from ptft.core.quantising.scheme import Scheme
+from ptft.core.quantising.statistics import calibration_of
+from ptft.core.weights import tensors
+from ptft.stages.export.formats.onnx import graph_of, how_to_load, require_faithful, write
+from ptft.stages.export.formats.onnx_weights import Arithmetic
+
+FLOAT = 1  # accuracy_level: the arithmetic of torch
+SCHEMES = {
+    "int4": (Scheme(4, 32), Scheme(8, 32)), "int4-asymmetric": (Scheme(4, 32, False), Scheme(8, 32, False)),
+    "int4-everywhere": (Scheme(4, 32), Scheme(4, 32, False)), "int8": (Scheme(8, 0), Scheme(8, 0)),
+}  # fmt: skip
+
+OUTSIDE = """
+import json, sys
+sys.modules["ptft"] = sys.modules["torch"] = None  # any import of them fails
+import numpy as np, onnxruntime, tokenizers
+for folder in json.loads(sys.argv[1]):
+    session = onnxruntime.InferenceSession(folder + "/model.onnx", providers=["CPUExecutionProvider"])
+    config = json.load(open(folder + "/config.json", encoding="utf-8"))
+    text = tokenizers.Tokenizer.from_file(folder + "/tokenizer.json").encode(sys.argv[2]).ids
+    inputs = {found.name: found.shape for found in session.get_inputs()}
+    past = {name: np.zeros((1, shape[1], 0, shape[3]), np.float32) for name, shape in inputs.items() if "past" in name}
+    ids, seen, rows = np.array([text]), 0, []
+    while True:
+        seen += ids.shape[1]
+        given = {"input_ids": ids, "attention_mask": np.ones((1, seen), np.int64), "token_type_ids": np.zeros_like(ids),
+                 "position_ids": np.arange(seen - ids.shape[1], seen)[None]}
+        found = session.run(None, {name: given[name] for name in inputs if name in given} | past)
+        rows.append(found[0])
+        if not past or seen > len(text) + 4:
+            break
+        past, ids = dict(zip(past, found[1:])), found[0][:, -1:].argmax(-1)
+    np.save(folder + "/outside.npy", np.concatenate(rows, 1))
+    assert config["model_type"]
+"""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A model and its graph, traced once. restore: the weights as they were."""
+
+    loaded: Loaded
+    graph: Any
+    restore: Callable[[], None]
+
+
+def traced(folder: Path, checkpoint: Path, **how: Any) -> Traced:
+    loaded = load(checkpoint)
+    kept = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}
+    return Traced(loaded, graph_of(loaded, folder / "scratch", **how), lambda: loaded.model.load_state_dict(kept))
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Traced:
+    folder = tmp_path_factory.mktemp("llama")
+    return traced(folder, tiny.causal(folder / "model", num_key_value_heads=1))
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Traced:
+    folder = tmp_path_factory.mktemp("bert")
+    return traced(folder, tiny.bert_classifier(folder / "model"))
+
+
+def exported(made: Traced, out: Path, scheme: Scheme, outer: Scheme | None = None, level: Any = FLOAT) -> Path:
+    """The model of `made` becomes what the integers stand for; its graph shares its memory."""
+    made.restore()
+    plan = plan_for(made.loaded.model, scheme, outer=outer)
+    write(made.loaded, applied(made.loaded.model, plan), out, Arithmetic(accuracy_level=level), graph=made.graph)
+    return out
+
+
+def logits(model: Any, rows: int = 1, padded: int = 0) -> Any:
+    """Of ids that are the same everywhere; padded: of the last row, on the left."""
+    import torch
+
+    ids = torch.arange(3, 3 + 10 * rows).reshape(rows, 10)
+    mask = torch.ones_like(ids)
+    mask[-1, :padded] = 0
+    with torch.inference_mode():
+        return model(input_ids=ids, attention_mask=mask).logits.float().numpy()
+
+
+# ---------------------------------------------------------------- decoders
+
+
+def test_a_decoder_answers_and_generates_where_ptft_is_not(llama: Traced, tmp_path: Path) -> None:
+    import torch
+
+    text, folders = tiny.TEXTS[1], []
+    for name, schemes in SCHEMES.items():
+        folders.append(exported(llama, tmp_path / name, *schemes))
+        ids = llama.loaded.tokenizer(text, return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            whole = llama.loaded.model.generate(
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False, eos_token_id=None
+            )
+            np.save(folders[-1] / "expected.npy", llama.loaded.model(input_ids=whole[:, :-1]).logits.numpy())
+    done = subprocess.run([sys.executable, "-c", OUTSIDE, json.dumps(list(map(str, folders))), text], cwd=tmp_path)
+    assert done.returncode == 0
+    for folder in folders:
+        found, expected = (np.load(folder / f"{name}.npy") for name in ("outside", "expected"))
+        assert found.shape == expected.shape
+        assert np.allclose(found, expected, atol=1e-3)
+
+
+def test_ptft_loads_it_and_rows_of_unlike_length_do_not_disturb_each_other(llama: Traced, tmp_path: Path) -> None:
+    folder = exported(llama, tmp_path / "int8", Scheme(8, 0))
+    again = load(folder)
+    assert again.runtime is not None and dict(again.runtime.types)["U8"] > 30_000
+    found, expected = logits(again.model, 2, padded=4), logits(llama.loaded.model, 2, padded=4)
+    assert np.allclose(found[0], expected[0], atol=1e-3) and np.allclose(found[1, 4:], expected[1, 4:], atol=1e-3)
+
+
+def test_several_tokens_after_a_cache_of_several_rows(llama: Traced, tmp_path: Path) -> None:
+    """What scoring of answers to one prompt asks for; ONNX Runtime's attention takes it with `query_seqlens` alone."""
+    import onnxruntime
+
+    llama.restore()
+    write(llama.loaded, {}, tmp_path, graph=llama.graph)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    ids, past = np.arange(3, 23).reshape(2, 10), {
+        found.name: np.zeros((2, 1, 0, 16), np.float32) for found in session.get_inputs() if "past" in found.name
+    }  # fmt: skip
+    made = []
+    for start, stop in ((0, 4), (4, 9), (9, 10)):
+        given = {"input_ids": ids[:, start:stop], "attention_mask": np.ones((2, stop), np.int64)}
+        given["position_ids"] = np.tile(np.arange(start, stop), (2, 1))
+        found = session.run(None, given | past)
+        made.append(found[0])
+        past = dict(zip(past, found[1:], strict=True))
+    assert np.allclose(np.concatenate(made, 1), logits(llama.loaded.model, 2), atol=1e-4)
+
+
+def test_tied_weights_are_stored_once_and_sizes_are_those_of_the_scheme(tmp_path: Path) -> None:
+    made = traced(tmp_path, tiny.causal(tmp_path / "model", vocab_size=4000, hidden_size=64, intermediate_size=128))
+    for name, (scheme, outer) in SCHEMES.items():
+        made.restore()
+        plan = plan_for(made.loaded.model, scheme, outer=outer)
+        quantised = applied(made.loaded.model, plan)
+        write(made.loaded, quantised, tmp_path / name, graph=made.graph)
+        norms = 4 * sum(p.numel() for key, p in made.loaded.model.named_parameters() if key not in quantised)
+        stored = (tmp_path / name / "model.onnx").stat().st_size
+        graph = 40_000  # of nodes and names
+        repeated = 5_000 * 2 if name == "int8" else 0  # scales of blocks for the one of a channel
+        expected = sum(weight.bytes for weight in quantised.values()) + norms
+        assert expected <= stored <= expected * 1.02 + graph + repeated
+        table = [found for found in tensors(tmp_path / name) if 4000 in found.shape and found.dtype != "F16"]
+        assert len(table) == 1
+
+
+def test_faster_arithmetic_stays_near(llama: Traced, tmp_path: Path) -> None:
+    for name in ("int4", "int8"):
+        found = logits(load(exported(llama, tmp_path / name, *SCHEMES[name], level=4)).model)
+        expected = logits(llama.loaded.model)
+        assert 0 < np.abs(found - expected).max() < 0.03 * np.abs(expected).max()
+
+
+def test_integers_for_activations_too(llama: Traced, tmp_path: Path) -> None:
+    """Dynamic and static W8A8: as torch with inputs rounded as they are (dynamic: to one scale a pass, not one a token)."""
+    llama.restore()
+    model, calibration = llama.loaded.model, calibration_of(llama.loaded, tiny.TEXTS)
+    for kind in ("dynamic", "static"):
+        llama.restore()
+        plan = plan_for(model, Scheme(8, 0, activations=kind))
+        found = ranges(model, plan, calibration)
+        quantised = applied(model, plan)
+        write(llama.loaded, quantised, tmp_path / kind, Arithmetic.of(plan, found), graph=llama.graph)
+        with quantised_inputs(model, plan, found):
+            expected = logits(model)
+        answers = logits(load(tmp_path / kind).model)
+        assert 0 < np.abs(answers - expected).max() < 0.03 * np.abs(expected).max()
+
+
+def test_halves(tmp_path: Path) -> None:
+    made = traced(tmp_path, tiny.causal(tmp_path / "model"), half=True)
+    write(made.loaded, {}, tmp_path / "fp16", graph=made.graph)
+    assert {found.dtype for found in tensors(tmp_path / "fp16")} == {"F16", "F32"}  # F32: the rotary frequencies
+    found, expected = logits(load(tmp_path / "fp16").model), logits(made.loaded.model)
+    assert made.loaded.model.dtype.itemsize == 4 and np.allclose(found, expected, atol=0.02)
+
+
+def test_gpt2_whose_matrices_are_stored_the_other_way_round(tmp_path: Path) -> None:
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(1)
+    sizes = {"vocab_size": 400, "n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 64}
+    model = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0))
+    made = traced(tmp_path, tiny._saved(model, tmp_path / "model", 3.0))
+    found = logits(load(exported(made, tmp_path / "int4", Scheme(4, 32))).model)
+    assert np.allclose(found, logits(made.loaded.model), atol=1e-3)
+
+
+# ---------------------------------------------------------------- heads
+
+
+def test_a_classifier_answers_where_ptft_is_not(bert: Traced, tmp_path: Path) -> None:
+    folders = [exported(bert, tmp_path / name, *SCHEMES[name]) for name in ("int4", "int8")]
+    expected = []
+    for name in ("int4", "int8"):
+        bert.restore()
+        applied(bert.loaded.model, plan_for(bert.loaded.model, SCHEMES[name][0], outer=SCHEMES[name][1]))
+        ids = bert.loaded.tokenizer(tiny.TEXTS[0], return_tensors="pt")["input_ids"]
+        expected.append(bert.loaded.model(input_ids=ids).logits.detach().numpy())
+    done = subprocess.run([sys.executable, "-c", OUTSIDE, json.dumps(list(map(str, folders))), tiny.TEXTS[0]])
+    assert done.returncode == 0
+    for folder, wanted in zip(folders, expected, strict=True):
+        assert np.allclose(np.load(folder / "outside.npy"), wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("make", [tiny.mean_pooled, tiny.llama_classifier], ids=["mean", "last"])
+def test_classifiers_on_decoders(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    made = traced(tmp_path, make(tmp_path / "model"))
+    folder = exported(made, tmp_path / "int8", Scheme(8, 0))
+    assert np.allclose(logits(load(folder).model, 3, 2), logits(made.loaded.model, 3, 2), atol=1e-3)
+
+
+# ---------------------------------------------------------------- what cannot be
+
+
+def test_what_cannot_be_exported_says_so(llama: Traced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import MambaConfig, MambaForCausalLM
+
+    sizes = {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 1, "state_size": 4}
+    mamba = Loaded(MambaForCausalLM(MambaConfig(**sizes)), tiny.tokenizer(), "causal", (), 64, tmp_path)
+    with pytest.raises(InputError, match="a mamba model cannot be traced"):
+        graph_of(mamba, tmp_path / "scratch")
+    with pytest.raises(InputError, match="encoder-decoder"):
+        graph_of(load(tiny.seq2seq(tmp_path / "t5")), tmp_path / "scratch")
+    quantised = applied(llama.loaded.model, plan_for(llama.loaded.model, Scheme(8, 0)))
+    with pytest.raises(InputError, match="no weight 'other'"):
+        write(llama.loaded, {"other": next(iter(quantised.values()))}, tmp_path / "x", graph=llama.graph)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    with pytest.raises(RunError, match="no room"):
+        write(llama.loaded, {}, tmp_path / "x", graph=llama.graph)
+    assert not (tmp_path / "scratch").exists()
+
+
+def test_a_graph_that_is_not_the_model_is_found_out(llama: Traced, tmp_path: Path) -> None:
+    llama.restore()
+    assert require_faithful(llama.loaded, llama.graph, tmp_path / "scratch") < 1e-5
+    other = load(tiny.causal(tmp_path / "other", num_key_value_heads=1, rms_norm_eps=0.5))
+    with pytest.raises(InputError, match="answers otherwise"):
+        require_faithful(other, llama.graph, tmp_path / "scratch")
+
+
+def test_large_weights_go_into_a_file_beside_the_graph(
+    llama: Traced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ptft.stages.export.formats.onnx.LARGEST_FILE", 1000)
+    folder = exported(llama, tmp_path / "int8", Scheme(8, 0))
+    assert {"model.onnx", "model.onnx.data"} <= {path.name for path in folder.iterdir()}
+    assert np.allclose(logits(load(folder).model), logits(llama.loaded.model), atol=1e-3)
+    assert "onnxruntime" in how_to_load(llama.loaded)
