@@ -28,7 +28,7 @@ TRAIN := $(D)/split/train.jsonl
 TEST := $(D)/split/test.jsonl
 TASKS := $(foreach seed,$(SEEDS),$(foreach init,base scratch,$(D)/task-$(init)-$(seed)/run.json))
 SCORES := $(foreach seed,$(SEEDS),$(foreach model,base scratch tfidf,$(D)/eval-$(model)-$(seed)/run.json))
-EXPORTS := $(D)/eval-int8/run.json $(D)/eval-int4/run.json
+EXPORTS := $(D)/eval-export-int8/run.json $(D)/eval-export-int4/run.json $(D)/exports-base/run.json
 
 demo: $(D)/eval-text/run.json $(D)/instruction/run.json $(SCORES) $(EXPORTS)
 	@$(BIN)/python recipes/demo/table.py $(D)
@@ -88,14 +88,14 @@ $(D)/eval-base-%/run.json: $(D)/task-base-%/run.json $(D)/eval-tfidf-%/run.json 
 $(D)/eval-scratch-%/run.json: $(D)/task-scratch-%/run.json FORCE
 	$(PTFT) eval $(D)/task-scratch-$* $(TEST) -o $(D)/eval-scratch-$*
 
-$(D)/int8/run.json: $(D)/task-base-1/run.json FORCE
-	$(PTFT) export $(D)/task-base-1 --to int8 --verify $(D)/split/val.jsonl -o $(D)/int8
+$(D)/exports/run.json: $(D)/task-base-1/run.json FORCE
+	$(PTFT) export $(D)/task-base-1 --to int8,int4 --format onnx --calibration $(TRAIN) --verify $(D)/split/val.jsonl -o $(D)/exports
 
-$(D)/int4/run.json: $(D)/task-base-1/run.json FORCE
-	$(PTFT) export $(D)/task-base-1 --to int4 --verify $(D)/split/val.jsonl -o $(D)/int4
+$(D)/eval-export-%/run.json: $(D)/exports/run.json $(D)/eval-base-1/run.json FORCE
+	$(PTFT) eval $(D)/exports/$*-onnx $(TEST) --against $(D)/eval-base-1 -o $(D)/eval-export-$*
 
-$(D)/eval-%/run.json: $(D)/%/run.json $(D)/eval-base-1/run.json FORCE
-	$(PTFT) eval $(D)/$* $(TEST) --against $(D)/eval-base-1 -o $(D)/eval-$*
+$(D)/exports-base/run.json: $(BASE) FORCE
+	$(PTFT) export $(D)/pretrain --to int8,int4 --format onnx,gguf --calibration $(TRAIN) --verify $(D)/split/val.jsonl -o $(D)/exports-base
 
 demo-clean:
 	rm -rf $(D)
@@ -119,6 +119,7 @@ bench: $(VENV)/installed
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/pretrain.py all
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/finetune.py all
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/eval.py all
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/export.py all
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis

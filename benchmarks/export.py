@@ -1,10 +1,11 @@
 """Benchmarks of `ptft export` beside llm-compressor and llama.cpp, as Markdown tables.
 
-    python benchmarks/export.py [causal|classifier|all] [--model DIR --split DIR] [--classifier DIR --news DIR] [--data DIR] [--cache DIR] [--threads N]
+    python benchmarks/export.py [causal|classifier|gpu|all] [--model DIR --split DIR] [--classifier DIR --news DIR] [--data DIR] [--cache DIR] [--threads N]
 
-Run it with the Python that ptft is installed in. It needs Linux (memory is read from /proc) and a package index: the texts and
-the peers come from there, each peer into an environment of its own under --cache (llama.cpp is built, ten minutes). Without
---model it first trains the model that it exports, 13M parameters on real text: an hour and more.
+causal: quality and speed of every scheme and format. classifier: the same of a BERT. gpu: a table of its own, on a GPU. all: the
+first two. Run it with the Python that ptft is installed in. It needs Linux (memory is read from /proc) and a package index: the
+texts and the peers come from there, each peer into an environment of its own under --cache (llama.cpp is built, ten minutes).
+Without --model it first trains the model that it exports, 13M parameters on real text: an hour and more.
 """
 
 from __future__ import annotations
@@ -19,33 +20,54 @@ from pathlib import Path
 
 import corpora
 from clean import _processor
-from exporting import causal, classifier, data, rows
+from exporting import aims, causal, classifier, data, gpu, rows
+from exporting.making import Row
 from exporting.measuring import Bench
 from tools import note
 
 
-def _chosen(all_rows: Sequence[rows.Row], only: str) -> list[rows.Row]:
-    """Rows whose name fits one of the patterns; without any, all."""
+def chosen(known: Sequence[Row], only: str) -> list[Row]:
+    """Rows whose name fits one of the patterns; without any, all. fp32 in torch, what all else is compared with, is always there."""
     patterns = [word for word in only.split(",") if word]
-    return [row for row in all_rows if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
+    fitting = [row for row in known if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
+    return fitting if known[0] in fitting else [known[0], *fitting]
 
 
-def _model(given: argparse.Namespace, real: Path, cache: Path) -> tuple[Path, Path]:
+def _real(given: argparse.Namespace, cache: Path) -> Path:
+    """Where the texts are; fetched where nobody gave a folder."""
+    if given.data:
+        return Path(given.data.resolve())
+    corpora.fetch(cache / "real", note)
+    return cache / "real"
+
+
+def _model(given: argparse.Namespace, cache: Path) -> tuple[Path, Path]:
     if given.model:
         return given.model.resolve(), given.split.resolve()
-    return data.model(real, cache, given.tokens, given.threads)
+    return data.model(_real(given, cache), cache, given.tokens, given.threads)
 
 
-def _news(given: argparse.Namespace, real: Path, cache: Path) -> data.News:
+def _news(given: argparse.Namespace, cache: Path) -> data.News:
     if not given.classifier:
-        return data.classifier(real, cache, given.threads)
+        return data.classifier(_real(given, cache), cache, given.threads)
     train, test = (given.news.resolve() / name for name in ("train.jsonl", "test.jsonl"))
     return data.encoded(given.classifier.resolve(), train, test, cache / "export" / "news.npz")
 
 
+def _causal(given: argparse.Namespace, cache: Path) -> None:
+    original, split = _model(given, cache)
+    held = data.held(original, split, cache / "export" / original.name, given.windows, given.calibration, given.seed)
+    bench = Bench(held, original, cache, given.threads, given.compared, given.repeats, given.clock)
+    if given.mode == "gpu":
+        gpu.run(bench, chosen(gpu.ROWS, given.only), given.rounds)
+        return
+    also = [rows.folder(name) for name in given.also]
+    aims.show(causal.run(bench, [*chosen(rows.ROWS, given.only), *also], rows.ROWS, given.rounds))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", nargs="?", default="all", choices=["causal", "classifier", "all"])
+    parser.add_argument("mode", nargs="?", default="all", choices=["causal", "classifier", "gpu", "all"])
     parser.add_argument("--model", type=Path, help="a causal checkpoint in fp32 (default: trained here)")
     parser.add_argument("--split", type=Path, help="train.jsonl and test.jsonl of --model, made by `ptft split`")
     parser.add_argument("--classifier", type=Path, help="a BERT classifier (default: MiniLM fine-tuned here)")
@@ -73,18 +95,13 @@ def main() -> int:
     if given.clock == "cpu" and given.threads != 1:
         parser.error("--clock cpu needs --threads 1: waiting threads use the processor too")
     cache = given.cache.resolve()
-    real = given.data.resolve() if given.data else cache / "real"
-    if not given.data:
-        corpora.fetch(real, note)
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores ({_processor()}), load {os.getloadavg()[0]:.1f}")
-    original, split = _model(given, real, cache)
-    held = data.held(original, split, cache / "export", given.windows, given.calibration, given.seed)
-    bench = Bench(held, original, cache, given.threads, given.compared, given.repeats, given.clock)
-    if given.mode in ("causal", "all"):
-        also = [rows.folder(name) for name in given.also]
-        causal.run(bench, [*_chosen(rows.ROWS, given.only), *also], given.rounds)
+    if given.mode == "gpu" and gpu.absent():
+        return 0
+    if given.mode != "classifier":
+        _causal(given, cache)
     if given.mode in ("classifier", "all"):
-        classifier.run(bench, _news(given, real, cache), _chosen(classifier.ROWS, given.only))
+        classifier.run(_news(given, cache), cache, given.threads, given.clock, chosen(classifier.ROWS, given.only))
     return 0
 
 

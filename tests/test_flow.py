@@ -158,10 +158,14 @@ def test_task_export_and_their_scores(line):
         line / "task",
     )
     ptft("eval", line / "task", line / "split" / "test.jsonl", "-o", line / "eval-task", "--fail-under", "f1=0.9")
-    for bits in ("int8", "int4"):
-        ptft("export", line / "task", "--to", bits, "--verify", line / "split" / "val.jsonl", "-o", line / bits)
-        ptft("eval", line / bits, line / "split" / "test.jsonl", "-o", line / f"eval-{bits}")
-        assert record(line / f"eval-{bits}")["metrics"]["f1"] > 0.8
+    ptft("export", line / "task", "--to", "int8,int4", "--verify", line / "split" / "val.jsonl", "-o", line / "exports")
+    best = record(line / "exports")["metrics"]["best"]
+    for name in ("int8-torchao", "int4-torchao"):
+        ptft("eval", line / "exports" / name, line / "split" / "test.jsonl", "-o", line / f"eval-{name}")
+        assert record(line / f"eval-{name}")["metrics"]["f1"] > 0.8
+    ptft("eval", line / "exports", line / "split" / "test.jsonl", "-o", line / "eval-best")
+    assert record(line / "eval-best")["metrics"] == record(line / f"eval-{best}")["metrics"]
+    assert record(line / "exports")["run"] in {one["run"] for one in record(line / "eval-best")["lineage"]}
     gate = ptft(
         "eval", line / "task", line / "split" / "test.jsonl", "-o", line / "gate", "--fail-under", "f1=1.1", code=5
     )
@@ -199,7 +203,7 @@ ids = tokenizer("The cat 我们", return_tensors="pt")
 assert tokenizer.decode(ids["input_ids"][0]) == "The cat 我们"
 base = AutoModelForCausalLM.from_pretrained(line / "pretrain")
 shapes = [base(**ids).logits.shape[-1]]
-for name in ("task", "int8", "int4"):
+for name in ("task", "exports/int8-torchao", "exports/int4-torchao"):
     classifier = AutoModelForSequenceClassification.from_pretrained(line / name, trust_remote_code=True)
     assert list(classifier.config.label2id) == ["business", "sport", "zh"], classifier.config.label2id
     shapes.append(classifier(**ids).logits.shape[-1])
@@ -214,7 +218,7 @@ except ImportError:
 
 def test_everything_loads_where_ptft_cannot_be_imported(line):
     """After the stages above; outputs are compared with ptft's own in test_finetune and test_export."""
-    needed = ("task", "int8", "int4", "chat")
+    needed = ("task", "exports", "chat")
     if not all((line / name / "run.json").exists() for name in needed):
         pytest.skip(f"the tests that make {', '.join(needed)} did not run")
     done = subprocess.run(

@@ -3,52 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from pretraining import processes
 from tools import Missing, note, table
 
-from exporting.data import News
-from exporting.measuring import ONNX, TORCH, Bench, Runtime, classes_of, size
-from exporting.rows import HALF, INT4, INT8, ORIGINAL, Row, ptft
+from exporting.data import LENGTH_OF_NEWS, Held, News
+from exporting.making import Made, Row, made, ours
+from exporting.measuring import COMPRESSED, Bench, classes_of, size
+from exporting.rows import HALF, ORIGINAL, original
 
 HEAD = ("what", "runtime", "MB", "macro F1", "points from fp32", "same class", "largest logit error", "ms a text", "ms for 8", "peak MB")  # fmt: skip
-
-
-def _row(name: str, kind: str, scheme: dict[str, Any] | None, runtime: Runtime, **more: Any) -> Row:
-    return ptft(f"classifier {name}", kind, scheme, runtime, **more)
-
-
+CALIBRATED = 128  # texts
+ONNX_SCHEMES = (
+    "fp32", "int8", "int8-dynamic", "int8-static", "int4-rtn-g32", "int4-hqq-g32", "int4-awq-g32", "int4-gptq-g32", "mixed",
+)  # fmt: skip
 ROWS: Sequence[Row] = (
     ORIGINAL,
-    _row("bf16", "rounded", None, HALF, dtype="bfloat16"),
-    _row("int8 rtn", "rounded", INT8, TORCH),
-    *(_row(f"int4 {method}", "rounded", {**INT4, "method": method}, TORCH) for method in ("rtn", "hqq", "gptq", "awq")),
-    _row("torchao int8", "torchao", INT8, TORCH),
-    _row("torchao int8 dynamic", "torchao", {**INT8, "activations": "dynamic"}, TORCH),
-    _row("torchao int4 gptq", "torchao", {**INT4, "method": "gptq"}, TORCH),
-    _row("onnx fp32", "onnx", None, ONNX),
-    _row("onnx int8 dynamic", "onnx", {**INT8, "activations": "dynamic"}, ONNX),
-    _row("onnx int4 gptq", "onnx", {**INT4, "method": "gptq"}, ONNX),
+    Row("bf16", HALF, original),
+    *(ours(scheme, "onnx") for scheme in ONNX_SCHEMES),
+    *(ours(scheme, "torchao") for scheme in ("int8", "int8-dynamic", "int4-gptq-g32")),
+    *(ours(scheme, "compressed-tensors", COMPRESSED) for scheme in ("int8", "int4-gptq-g32")),
 )
 
 
-def run(bench: Bench, news: News, chosen: Sequence[Row]) -> None:
-    """bench: of the causal model; its folders, threads and environments are used."""
-    own = replace(bench, original=news.model, held=replace(bench.held, calibration=news.train))
-    note("classifier: the original")
-    base, _, _ = classes_of(news.model, TORCH, news, own)
-    rows = [_cells(row, own, news, base) for row in chosen]
+@dataclass(frozen=True)
+class Found:
+    """seconds: medians by batch size."""
+
+    logits: np.ndarray
+    seconds: dict[int, float]
+    peak: int
+    size: int
+
+
+def run(news: News, cache: Path, threads: int, clock: str, chosen: Sequence[Row]) -> None:
+    """chosen: the first is the original in full precision."""
+    options = (f"calibration_rows={CALIBRATED}", f"calibration_length={LENGTH_OF_NEWS}")
+    held = Held(windows=news.ids, calibration=news.train, texts=news.train, chinese=(), calibrating=options)
+    own = Bench(held, news.model, cache, threads, compared=0, repeats=1, clock=clock)
+    base = _found(ORIGINAL, news.model, own, news)
+    folders = made(chosen, ROWS, own)
     table(
-        f"MiniLM (22.7M parameters) fine-tuned on BBC news, {bench.threads} thread(s)",
+        f"{news.model.name}: {news.describe()}, {threads} thread(s)",
         HEAD,
-        rows,
-        f"{len(news.labels)} test rows that no near-duplicate of was trained on, 128 tokens at most; calibration: the first 128 training "
-        "rows that fit",
-        "ms: medians over the test rows as they come, each batch as long as its longest row; peak: of the process",
-    )
+        [_cells(row, folders[row.name], own, news, base) for row in chosen],
+        f"{len(news.labels)} test rows that no near-duplicate of was trained on, {LENGTH_OF_NEWS} tokens at most; calibration: the first "
+        f"{CALIBRATED} training rows",
+        "ms: medians over the test rows as they come, each batch as long as its longest row; slower: than fp32 in torch; peak: of the "
+        "process",
+    )  # fmt: skip
+
+
+def _found(row: Row, folder: Path, bench: Bench, news: News) -> Found:
+    note(f"classifier: {row.name}")
+    return Found(*classes_of(folder, row.runtime, news, bench), size(folder))
 
 
 def macro_f1(logits: np.ndarray, labels: Sequence[int]) -> float:
@@ -58,18 +69,25 @@ def macro_f1(logits: np.ndarray, labels: Sequence[int]) -> float:
     return 100 * float(f1_score(labels, logits.argmax(1), average="macro"))
 
 
-def _cells(row: Row, bench: Bench, news: News, base: np.ndarray) -> tuple[str, ...]:
-    name, runtime = row.name.removeprefix("classifier "), row.runtime.name
-    note(row.name)
+def _cells(row: Row, folder: Made, bench: Bench, news: News, base: Found) -> tuple[str, ...]:
     try:
-        folder = row.made(bench)
-        logits, took, peak = classes_of(folder, row.runtime, news, bench)
-    except (Missing, RuntimeError) as error:
+        if isinstance(folder, Exception):
+            raise folder
+        found = base if row is ORIGINAL else _found(row, folder, bench, news)
+    except (Missing, RuntimeError, OSError) as error:
         note(f"{row.name}: {error}")
-        return (name, runtime, f"failed: {processes.last_line(error)}", *("",) * (len(HEAD) - 3))
-    f1 = macro_f1(logits, news.labels)
+        return (row.name, row.runtime.name, f"failed: {processes.last_line(error)}", *("",) * (len(HEAD) - 3))
+    return (row.name, row.runtime.name, *shown(found, base, news.labels))
+
+
+def shown(found: Found, base: Found, labels: Sequence[int]) -> tuple[str, ...]:
+    f1 = macro_f1(found.logits, labels)
+    one, eight = (
+        f"{found.seconds[size] * 1000:.1f}" + (" slower" if found.seconds[size] > 1.02 * base.seconds[size] else "")
+        for size in (1, 8)
+    )
     return (
-        name, runtime, f"{size(folder) / 10**6:.1f}", f"{f1:.2f}", f"{f1 - macro_f1(base, news.labels):+.2f}",
-        f"{(logits.argmax(1) == base.argmax(1)).mean():.1%}", f"{np.abs(logits - base).max():.3f}",
-        f"{took[1] * 1000:.1f}", f"{took[8] * 1000:.1f}", f"{peak / 10**6:.0f}",
+        f"{found.size / 10**6:.1f}", f"{f1:.2f}", f"{f1 - macro_f1(base.logits, labels):+.2f}",
+        f"{(found.logits.argmax(1) == base.logits.argmax(1)).mean():.1%}", f"{np.abs(found.logits - base.logits).max():.3f}",
+        one, eight, f"{found.peak / 10**6:.0f}",
     )  # fmt: skip

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from tools import Missing, note
 from exporting.processor import processor_has
 
 SETS = ("bbc", "brown", "help-en", "help-zh", "linux-doc")
-LENGTH = 256  # tokens of a window
+LENGTH, LENGTH_OF_NEWS = 256, 128  # tokens of a window, and of a row of the classifier at most
 # The widths are multiples of 256, so that groups of 128 fit and llama.cpp's blocks of 256 do.
 CONFIG = {
     "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 512, "intermediate_size": 1280,
@@ -32,11 +34,16 @@ AMX = "amx_bf16"  # processors without it are several times slower in bf16
 
 @dataclass(frozen=True)
 class Held:
-    """windows: int32 (rows, tokens) of held-out text. calibration: the same of training text. chinese: which held-out rows are."""
+    """windows: int32 (rows, tokens) of held-out text; chinese: which of them are. calibration: windows of training text.
+
+    texts: of the calibration windows, as ptft reads them, with `calibrating`, of `--set`, the same tokens.
+    """
 
     windows: Path
     calibration: Path
+    texts: Path
     chinese: tuple[bool, ...]
+    calibrating: tuple[str, ...]
 
     def describe(self) -> str:
         rows = len(self.chinese)
@@ -79,26 +86,50 @@ def precision() -> str:
 
 
 def held(base: Path, split: Path, folder: Path, rows: int, calibration: int, seed: int) -> Held:
-    """Windows of both languages in turn, as many of each as there are of the rarer one, `rows` at most; written into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    test, said = _windows(base, split / "test.jsonl", rows, seed)
-    train, _ = _windows(base, split / "train.jsonl", calibration, seed)
-    np.save(folder / "windows.npy", test)
-    np.save(folder / "calibration.npy", train)
-    return Held(folder / "windows.npy", folder / "calibration.npy", said)
-
-
-def _windows(base: Path, path: Path, rows: int, seed: int) -> tuple[np.ndarray, tuple[bool, ...]]:
+    """Held-out windows of both languages in turn, `rows` at most; calibration texts of both in turn; written into `folder`."""
     from transformers import AutoTokenizer
 
+    folder.mkdir(parents=True, exist_ok=True)
     tokenizer = AutoTokenizer.from_pretrained(base)
+    windows, chinese = _windows(tokenizer, split / "test.jsonl", rows, seed)
+    np.save(folder / "windows.npy", windows)
+    texts = _calibrating(tokenizer, split / "train.jsonl", calibration, seed)
+    lines = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
+    (folder / "calibration.jsonl").write_text(lines, encoding="utf-8")
+    cut = np.array(_cut(tokenizer, iter(texts), calibration), dtype=np.int32)
+    np.save(folder / "calibration.npy", cut)
+    options = (f"calibration_rows={len(cut)}", f"calibration_length={LENGTH}")
+    return Held(folder / "windows.npy", folder / "calibration.npy", folder / "calibration.jsonl", chinese, options)
+
+
+def _texts(path: Path, seed: int) -> tuple[list[str], list[str]]:
+    """(English, Chinese) texts of a file, shuffled."""
     texts = [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines()]
     random.Random(seed).shuffle(texts)
-    chinese = _cut(tokenizer, (text for text in texts if is_chinese(text)), rows // 2)
-    english = _cut(tokenizer, (text for text in texts if not is_chinese(text)), rows - len(chinese))
+    return [text for text in texts if not is_chinese(text)], [text for text in texts if is_chinese(text)]
+
+
+def _windows(tokenizer: Any, path: Path, rows: int, seed: int) -> tuple[np.ndarray, tuple[bool, ...]]:
+    """As many of each language as there are of the rarer one, in turn, and whether each is Chinese."""
+    texts = _texts(path, seed)
+    chinese = _cut(tokenizer, iter(texts[1]), rows // 2)
+    english = _cut(tokenizer, iter(texts[0]), rows - len(chinese))
     turns = [row for pair in zip(english, chinese, strict=False) for row in pair] + english[len(chinese) :]
     said = tuple([False, True] * len(chinese) + [False] * (len(turns) - 2 * len(chinese)))
     return np.array(turns, dtype=np.int32), said
+
+
+def _calibrating(tokenizer: Any, path: Path, rows: int, seed: int) -> list[str]:
+    """Texts of both languages in turn, as many as fill `rows` windows."""
+    english, chinese = _texts(path, seed)
+    texts = [text for pair in zip_longest(english, chinese) for text in pair if text is not None]
+    found, tokens = [], 0
+    for text in texts:
+        if tokens >= rows * LENGTH:
+            break
+        found.append(text)
+        tokens += len(tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
+    return found
 
 
 def is_chinese(text: str) -> bool:
@@ -130,25 +161,31 @@ class News:
     ids: Path
     labels: Sequence[int]
 
+    def describe(self) -> str:
+        from ptft.core.weights import tensors
 
-def classifier(real: Path, cache: Path, threads: int, length: int = 128) -> News:
+        return f"{sum(math.prod(tensor.shape) for tensor in tensors(self.model)) / 1e6:.1f}M parameters, fine-tuned on BBC news"
+
+
+def classifier(real: Path, cache: Path, threads: int) -> News:
     """MiniLM fine-tuned by `ptft finetune task` for one epoch, on first use."""
     folder = cache / "export"
     base = finetuning.minilm(real, cache)
     train, val, test = finetuning.news(real, cache, lambda *arguments: ptft(*arguments, threads=threads))
     ptft(
         "finetune", "task", base, train, "--eval-data", val, "--method", "full", "--lr", 1e-4, "--epochs", 1,
-        "--batch-size", 16, "--seq-len", length, "-o", folder / "classifier", threads=threads,
+        "--batch-size", 16, "--seq-len", LENGTH_OF_NEWS, "-o", folder / "classifier", threads=threads,
     )  # fmt: skip
-    return encoded(folder / "classifier", train, test, folder / "news.npz", length)
+    return encoded(folder / "classifier", train, test, folder / "news.npz")
 
 
-def encoded(model: Path, train: Path, test: Path, out: Path, length: int = 128) -> News:
-    """The test rows as the classifier reads them, cut at `length` tokens."""
+def encoded(model: Path, train: Path, test: Path, out: Path) -> News:
+    """The test rows as the classifier reads them, cut at `LENGTH_OF_NEWS` tokens."""
     from transformers import AutoConfig, AutoTokenizer
 
     rows = [json.loads(line) for line in test.read_text(encoding="utf-8").splitlines()]
     tokenizer, known = AutoTokenizer.from_pretrained(model), AutoConfig.from_pretrained(model).label2id
-    given = tokenizer([row["text"] for row in rows], truncation=True, max_length=length, padding=True)
+    given = tokenizer([row["text"] for row in rows], truncation=True, max_length=LENGTH_OF_NEWS, padding=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
     np.savez(out, ids=np.array(given["input_ids"]), mask=np.array(given["attention_mask"]))
     return News(model, train, test, out, [known[row["label"]] for row in rows])

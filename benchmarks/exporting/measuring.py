@@ -17,10 +17,12 @@ import tools
 from pretraining import processes
 from tools import python_of
 
+import ptft
 from exporting.data import Held, News
 from exporting.processor import processor_has
 
-SCRIPTS = Path(__file__).parent.parent / "export_peers"
+PEERS = Path(__file__).parent.parent / "export_peers"
+ALONE = Path(ptft.__file__).parent / "stages" / "export" / "alone"  # run by path: they import nothing of ptft
 WEIGHTS = ("*.safetensors", "*.onnx", "*.onnx.data", "*.onnx_data", "*.gguf", "*.bin", "*.pt")
 BATCHES = (1, 8)
 NAMED = {  # packages to say the versions of
@@ -28,13 +30,17 @@ NAMED = {  # packages to say the versions of
     "llm-compressor": ("torch", "transformers", "llmcompressor", "compressed-tensors"),
     "llama.cpp": ("llama-cpp-python",),
 }
+# llama.cpp's kernels for AMX crash at the second token of integer weights (llama.cpp#20824, open): built without them
+AMX = processor_has("amx_tile")
+_WITHOUT_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+_FLAGS = tuple(f"-Ccmake.define.CMAKE_{language}_FLAGS={_WITHOUT_AMX}" for language in ("C", "CXX")) if AMX else ()
 tools.PEERS.setdefault("llm-compressor", ("python3", ("torch==2.13.0", "llmcompressor==0.14.0.1")))
-tools.PEERS.setdefault("llama.cpp", ("python3", ("numpy", "llama-cpp-python==0.3.36")))  # built here, ten minutes
+tools.PEERS.setdefault("llama.cpp", ("python3", ("numpy", "llama-cpp-python==0.3.36", *_FLAGS)))  # built: ten minutes
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """name: of a script with_NAME.py. environment: whose packages it runs with. settings: for the script's Model."""
+    """name: of a script with_NAME.py, or "generate". environment: whose packages it runs with. settings: for the script's Model."""
 
     name: str
     environment: str = "ptft"
@@ -42,9 +48,9 @@ class Runtime:
 
 
 TORCH = Runtime("torch")
+GENERATE = Runtime("generate")
 ONNX = Runtime("onnx")
-# its kernels for AMX crash at a second token of integer weights (llama.cpp#20824, open); they come with all repacking
-LLAMA_CPP = Runtime("llama_cpp", "llama.cpp", {"repack": not processor_has("amx_tile")})
+LLAMA_CPP = Runtime("llama_cpp", "llama.cpp", {"repack": True})
 COMPRESSED = Runtime("torch", "llm-compressor")
 RUNTIMES = {"torch": TORCH, "onnx": ONNX, "llama_cpp": LLAMA_CPP, "compressed": COMPRESSED}
 
@@ -53,7 +59,8 @@ RUNTIMES = {"torch": TORCH, "onnx": ONNX, "llama_cpp": LLAMA_CPP, "compressed": 
 class Bench:
     """compared: windows whose logits are compared with the original's. original: the checkpoint in fp32. threads: of every process.
 
-    clock: wall, or cpu where the machine has other work; see measure.py.
+    clock: wall, or cpu where the machine has other work; see measure.py. base: what runs the original that all else is
+    compared with.
     """
 
     held: Held
@@ -63,13 +70,14 @@ class Bench:
     compared: int
     repeats: int
     clock: str = "wall"
+    base: Runtime = TORCH
 
     @property
     def reference(self) -> Path:
         """Log-probabilities of the original on the first windows; a file for each model and text."""
         weights = [(path.name, path.stat().st_mtime_ns) for path in sorted(self.original.glob("*.safetensors"))]
         text = hashlib.sha256(self.held.windows.read_bytes()).hexdigest()
-        key = hashlib.sha256(f"{self.original} {weights} {text} {self.compared}".encode()).hexdigest()[:12]
+        key = hashlib.sha256(f"{self.original} {weights} {text} {self.compared} {self.base}".encode()).hexdigest()[:12]
         return self.cache / "export" / f"reference-{key}.npy"
 
 
@@ -77,7 +85,8 @@ class Bench:
 class Speed:
     """Seconds, tokens a second and bytes. first and speed: by batch size. before: of the process with its imports alone.
 
-    load: the first time in a process, with what that still imports; reload: the second time.
+    load: the first time in a process, with what that still imports; reload: the second time. cache_agrees: the share of the
+    tokens said with the cache that one pass over the whole text gives too.
     """
 
     load: float
@@ -100,18 +109,22 @@ class Quality:
 
 @dataclass(frozen=True)
 class Figures:
+    """size: bytes of the weights. quality: None of "generate", which is but another way to run the same model."""
+
     size: int
     speed: Speed
-    quality: Quality
+    quality: Quality | None
 
 
 def measured(folder: Path, runtime: Runtime, bench: Bench) -> Figures:
     """Both in one process, speed and memory first. Raises `Missing` or RuntimeError.
 
-    The original in torch comes before all others: without its log-probabilities there is nothing to compare with.
+    The original comes before all others: without its log-probabilities there is nothing to compare with.
     """
-    if not bench.reference.exists() and (folder, runtime) != (bench.original, TORCH):
-        measured(bench.original, TORCH, bench)
+    if runtime.name == "generate":
+        return Figures(size(folder), speed_of(folder, runtime, bench), None)
+    if not bench.reference.exists() and (folder, runtime) != (bench.original, bench.base):
+        measured(bench.original, bench.base, bench)
     nats = _report(folder, runtime, "nats", bench).with_suffix(".npy")
     given = {"reference": str(bench.reference), "compared": bench.compared, "nats": str(nats)}
     found = _run(folder, runtime, ("speed", "quality"), given, bench)
@@ -148,8 +161,18 @@ def _run(folder: Path, runtime: Runtime, what: Sequence[str], given: dict[str, A
         "runtime": runtime.name, "folder": str(folder), "settings": runtime.settings, "what": what, "report": str(report),
         "windows": str(bench.held.windows), "batches": BATCHES, "repeats": bench.repeats, "clock": bench.clock, **given,
     }  # fmt: skip
-    python = python_of(runtime.environment, bench.cache)
-    processes.run([str(python), str(SCRIPTS / "measure.py"), json.dumps(whole)], bench.threads)
+    return script(
+        PEERS / "generate.py" if runtime.name == "generate" else ALONE / "measure.py", runtime.environment, whole, bench
+    )
+
+
+def script(path: Path, environment: str, given: dict[str, Any], bench: Bench) -> dict[str, Any]:
+    """What a script found, run in an environment with the modules of `ALONE` beside its own. Raises `Missing` or RuntimeError."""
+    report = Path(given["report"])
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.unlink(missing_ok=True)
+    python = python_of(environment, bench.cache)
+    processes.run([str(python), str(path), json.dumps(given)], bench.threads, more={"PYTHONPATH": str(ALONE)})
     found: dict[str, Any] = json.loads(report.read_text())
     return found
 
@@ -157,9 +180,7 @@ def _run(folder: Path, runtime: Runtime, what: Sequence[str], given: dict[str, A
 def _report(folder: Path, runtime: Runtime, what: str, bench: Bench) -> Path:
     """A file for each folder, runtime and question."""
     key = hashlib.sha256(f"{folder} {runtime}".encode()).hexdigest()[:12]
-    path = bench.cache / "export" / "reports" / f"{folder.name}-{key}-{what}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    return bench.cache / "export" / "reports" / f"{folder.name}-{key}-{what}.json"
 
 
 def versions(cache: Path) -> str:
@@ -173,7 +194,7 @@ def versions(cache: Path) -> str:
     return "; ".join(found)
 
 
-def middle(runs: list[Speed]) -> Speed:
+def middle(runs: Sequence[Speed]) -> Speed:
     """The median of each figure."""
 
     def of(name: str) -> float:
@@ -187,9 +208,10 @@ def middle(runs: list[Speed]) -> Speed:
     return Speed(of("load"), of("reload"), first, speed, int(of("peak")), int(of("before")), agrees)
 
 
-def ratio(found: Quality, original: Quality, rows: np.ndarray) -> tuple[float, float]:
-    """(perplexity over the original's, half its 95 % interval) on the windows that `rows` picks: a paired difference of nats a window."""
-    gaps = (found.nats - original.nats).mean(axis=1)[rows]
+def ratio(found: Quality, other: Quality, rows: np.ndarray | None = None) -> tuple[float, float]:
+    """(perplexity over the other's, half its 95 % interval), of the windows that `rows` picks: a paired difference of nats a window."""
+    gaps = (found.nats - other.nats).mean(axis=1)
+    gaps = gaps if rows is None else gaps[rows]
     if len(gaps) < 2:
         return math.nan, math.nan
     mean, error = float(gaps.mean()), 1.96 * float(gaps.std(ddof=1)) / math.sqrt(len(gaps))

@@ -7,7 +7,7 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tools import ONE_THREAD
@@ -21,9 +21,11 @@ class Done:
     cpu: float
 
 
-def run(command: Sequence[str], threads: int, limit: float | None = None) -> Done:
-    """Run to the end, or for `limit` seconds. Raises RuntimeError with the last of what it said."""
-    environment = {**os.environ, **{name: str(threads) for name in ONE_THREAD}, "HF_HUB_OFFLINE": "1"}
+def run(
+    command: Sequence[str], threads: int, limit: float | None = None, more: Mapping[str, str] | None = None
+) -> Done:
+    """Run to the end, or for `limit` seconds. more: of its environment. Raises RuntimeError with the last of what it said."""
+    environment = {**os.environ, **{name: str(threads) for name in ONE_THREAD}, "HF_HUB_OFFLINE": "1", **(more or {})}
     started, spent = time.perf_counter(), _cpu_of_children()
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,7 @@ class Contract:
         return folder
 
 
+EXPORT_FILE = "export.json"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
 CORPUS = Contract("corpus", (("*.jsonl", "*.jsonl.zst", "*.jsonl.gz", "*.parquet"),), "ptft clean INPUT... -o DIR")
 TOKENIZER = Contract(
@@ -63,12 +65,22 @@ MODEL = Contract(
     "ptft pretrain INPUT... -t TOKENIZER -o DIR",
 )  # anything that `models.load` takes
 SCORES = Contract("scores", (("scores.json",),), "ptft eval MODEL DATA... -o DIR")
-EXPORT = Contract("export", (("export.json",), ("config.json", *_GRAPHS, *_GGUF)), "ptft export MODEL -o DIR")
+EXPORT = Contract("export", ((EXPORT_FILE,), ("config.json", *_GRAPHS, *_GGUF, f"*/{EXPORT_FILE}")), "ptft export MODEL -o DIR")
 KINDS = (EXPORT, CHECKPOINT, ONNX, GGUF, TOKENIZER, TOKENS, SCORES, CORPUS)  # the most telling first
 
 
 def kind_of(folder: Path) -> Contract | None:
     return next((kind for kind in KINDS if kind.is_valid(folder)), None)
+
+
+def best_of(folder: Path) -> Path:
+    """A folder of several exports stands for the best of them; every other folder for itself."""
+    try:
+        listed = json.loads((folder / EXPORT_FILE).read_bytes())
+    except (OSError, ValueError):
+        return folder
+    best = listed.get("best") if isinstance(listed, dict) else None
+    return folder / best if isinstance(best, str) and (folder / best).is_dir() else folder
 
 
 # ---------------------------------------------------------------- what a stage is

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from ptft.core import recipes, record
-from ptft.core.contracts import Inputs, Stage
+from ptft.core.contracts import EXPORT_FILE, Inputs, Stage, best_of
 from ptft.core.errors import InputError
 from ptft.core.files import Source, expand, hash_file
 from ptft.core.record import Ancestor, FileEntry
@@ -111,14 +111,21 @@ def _folder(value: str) -> Path:
     path = Path(value)
     if not path.exists():
         raise InputError("no such folder", where=value, remedy="check the path; a hub model is named hf:ORG/NAME")
-    return path
+    return best_of(path)
 
 
 def _entries(path: Path, role: str, shown: str | None = None) -> list[FileEntry]:
     files = _files(path) if path.is_dir() else [path]
-    made_by = record.made(path if path.is_dir() else path.parent)
+    made_by = _maker(path)
     run = made_by.run if made_by else None
     return [FileEntry(shown or str(file), file.stat().st_size, hash_file(file), role=role, run=run) for file in files]
+
+
+def _maker(path: Path) -> record.RunRecord | None:
+    """The run that made a folder, or the folder of a file; of one of several exports, the run that made them all."""
+    folder = path if path.is_dir() else path.parent
+    one_of_several = (folder / EXPORT_FILE).is_file() and (folder.parent / EXPORT_FILE).is_file()
+    return record.made(folder.parent if one_of_several else folder)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -153,7 +160,7 @@ def _folders_of(rows: Mapping[str, tuple[Source, ...]], folders: Mapping[str, Pa
 
 
 def _ancestors(folder: Path) -> list[Ancestor]:
-    made_by = record.made(folder.parent if folder.suffix == ".gguf" and folder.is_file() else folder)
+    made_by = _maker(folder)
     if made_by is None:
         return []
     own = Ancestor(made_by.run, made_by.stage, tuple(entry.hash for entry in made_by.inputs))

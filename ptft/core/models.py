@@ -147,6 +147,8 @@ def readable(folder: Path) -> Iterator[None]:
         lines = [line for line in str(error).splitlines() if line.strip()]
         what = f"the model cannot be loaded: {lines[0] if lines else type(error).__name__}"
         remedy = "check that config.json, the weights and the tokenizer are whole and of one model"
+        if "does not recognize this architecture" in what:
+            remedy = "upgrade transformers (pip install -U transformers), or name a model of a family that it knows"
         raise InputError(what, where=str(folder), remedy=remedy) from error
 
 

@@ -27,9 +27,34 @@ def spread(model: str) -> str:
     return f"{statistics.mean(found):.3f} ± {statistics.stdev(found):.3f}  ({each})"
 
 
-def size(name: str) -> str:
-    """Bytes of the weights on disk."""
-    return f"{sum(path.stat().st_size for path in (D / name).glob('*.safetensors')) / 1e6:.2f} MB"
+def exports(name: str) -> list[tuple[str, float, dict, float | None]]:
+    """Of each export: its name, megabytes, figures beside the original, and tokens or texts a second of the original's, times."""
+    listed = json.loads((D / name / "export.json").read_text(encoding="utf-8"))
+    metrics = record(name)["metrics"]
+    first = pace(metrics["original"]["speed"])
+    found = [("fp32", listed["bytes_before"] / 1e6, {}, 1.0)]
+    for export, figures in listed["exports"].items():
+        times = pace(metrics[export]["speed"]) / first if "speed" in metrics[export] else None
+        found.append((export, figures["bytes"] / 1e6, figures["verify"], times))
+    return found
+
+
+def pace(speed: dict) -> float:
+    """Tokens or texts a second, one text at a time."""
+    return speed["tokens_per_second"]["1"] if "tokens_per_second" in speed else 1 / speed["seconds_a_text"]["1"]
+
+
+def classifiers() -> list[tuple[str, str]]:
+    evals = {"fp32": "eval-base-1", "int8-onnx": "eval-export-int8", "int4-onnx": "eval-export-int4"}
+    return [(f"  {name}", f"{size:.2f} MB   {score(evals[name], 'f1'):.3f}   {times:.1f}x") for name, size, _, times in exports("exports")]
+
+
+def bases() -> list[tuple[str, str]]:
+    found = []
+    for name, size, figures, times in exports("exports-base"):
+        change = f"x {figures['perplexity_ratio']:.4f}" if figures else "x 1"
+        found.append((f"  {name}", f"{size:.2f} MB   {change}   {'-' if times is None else f'{times:.1f}x'}"))
+    return found
 
 
 def rows() -> list[tuple[str, str]]:
@@ -50,10 +75,10 @@ def rows() -> list[tuple[str, str]]:
         ("  (a) pretrained, then fine-tuned", spread("base")),
         ("  (b) the same network from scratch", spread("scratch")),
         ("  (c) TF-IDF + logistic regression", spread("tfidf")),
-        ("size and macro F1 of (a), seed 1", ""),
-        ("  fp32", f"{size('task-base-1')}   {score('eval-base-1', 'f1'):.3f}"),
-        ("  INT8 (torchao)", f"{size('int8')}   {score('eval-int8', 'f1'):.3f}"),
-        ("  INT4 (torchao)", f"{size('int4')}   {score('eval-int4', 'f1'):.3f}"),
+        ("(a), seed 1: size, macro F1, speed with one text", ""),
+        *classifiers(),
+        ("the base model: size, perplexity, speed with one text", ""),
+        *bases(),
     ]  # fmt: skip
 
 

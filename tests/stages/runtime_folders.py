@@ -1,8 +1,7 @@
-"""Tiny models in the files of other runtimes: real exports of torch's, and GGUF files that gguf's own writer wrote."""
+"""Tiny models in the files of other runtimes: real exports of torch's, and GGUF files of ptft's own."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from pathlib import Path
@@ -210,58 +209,39 @@ def bag_weights(outputs: dict[str, int], vocab_size: int, width: int = 8) -> dic
 
 
 def gguf_file(checkpoint: Path, path: Path, kind: str = "Q8_0", **more: Any) -> Path:
-    """A Llama checkpoint as llama.cpp's converter would write it, tokenizer inside. kind: of the matrices.
+    """A Llama checkpoint as `ptft export` writes it, the file alone. kind: of the matrices.
 
-    more: metadata by key, texts; `rotary` a tensor that divides the rotary frequencies.
+    more: texts of the metadata by key; `pre` how text is cut, `architecture`, `rotary` a tensor that divides the rotary frequencies.
     """
-    import gguf
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from ptft.core import models
+    from ptft.stages.export.formats import gguf as exported
 
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(checkpoint), AutoTokenizer.from_pretrained(checkpoint)
-    config, rotary = model.config, more.pop("rotary", None)
-    writer = gguf.GGUFWriter(path, more.pop("architecture", "llama"))
-    for key, value in {
-        "context_length": config.max_position_embeddings, "embedding_length": config.hidden_size,
-        "block_count": config.num_hidden_layers, "feed_forward_length": config.intermediate_size,
-        "head_count": config.num_attention_heads, "head_count_kv": config.num_key_value_heads,
-        "rope_dimension_count": config.head_dim, "rope_freq_base": config.rope_parameters["rope_theta"],
-        "layer_norm_rms_eps": config.rms_norm_eps, "vocab_size": config.vocab_size,
-    }.items():  # fmt: skip
-        getattr(writer, f"add_{key}")(value)
-    _add_tokenizer(writer, tokenizer, config.vocab_size, more.pop("pre", "gpt-2"))
-    for key, value in more.items():
-        writer.add_string(key.replace("__", "."), value)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
-    for name, tensor in model.state_dict().items():
-        if name == "lm_head.weight" and config.tie_word_embeddings:
-            continue
-        array = tensor.numpy()
-        if ".q_proj." in name or ".k_proj." in name:  # llama.cpp pairs the two halves of a head
-            heads = config.num_attention_heads if ".q_proj." in name else config.num_key_value_heads
-            array = array.reshape(heads, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
-        stored = gguf.GGMLQuantizationType[kind if array.ndim > 1 else "F32"]
-        data = gguf.quants.quantize(np.ascontiguousarray(array), stored)
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), data, raw_dtype=stored)
+    written = exported.write(models.load(checkpoint), {}, path.with_name(f"{path.stem}-folder"), kind)
+    if more:
+        changed(written, path, **more)
+    else:
+        written.replace(path)
+    shutil.rmtree(written.parent)
+    return path
+
+
+def changed(written: Path, path: Path, architecture: str = "llama", rotary: Any = None, **texts: str) -> None:
+    """A GGUF file again, with other metadata."""
+    import gguf
+
+    file, writer = gguf.GGUFReader(written), gguf.GGUFWriter(path, architecture)
+    wanted = {"tokenizer.ggml.pre" if name == "pre" else name.replace("__", "."): text for name, text in texts.items()}
+    for name, field in file.fields.items():
+        if not name.startswith("GGUF.") and name != "general.architecture" and name not in wanted:
+            inner = field.types[-1] if len(field.types) > 1 else None
+            writer.add_key_value(name, field.contents(), field.types[0], inner)
+    for name, text in wanted.items():
+        writer.add_string(name, text)
+    for tensor in file.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     if rotary is not None:
         writer.add_tensor("rope_freqs.weight", rotary)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path
-
-
-def _add_tokenizer(writer: Any, tokenizer: Any, vocab_size: int, splitting: str) -> None:
-    raw = json.loads(tokenizer.backend_tokenizer.to_str())
-    tokens = [token for token, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])]
-    special = {added.content for added in tokenizer.added_tokens_decoder.values() if added.special}
-    unused = [f"[unused{index}]" for index in range(len(tokens), vocab_size)]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(splitting)
-    writer.add_token_list([*tokens, *unused])
-    writer.add_token_types([3 if token in special else 1 for token in tokens] + [5] * len(unused))
-    writer.add_token_merges([" ".join(merge) for merge in raw["model"]["merges"]])
-    writer.add_eos_token_id(tokenizer.eos_token_id)
-    writer.add_pad_token_id(tokenizer.pad_token_id)
-    writer.add_add_bos_token(False)
-    writer.add_chat_template(tokenizer.chat_template)

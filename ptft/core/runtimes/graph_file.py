@@ -52,7 +52,7 @@ def require_whole(path: Path, model: Any) -> None:
     """Raise `InputError` where a file that holds the graph's external tensors is not beside it, or too short."""
     from onnx.external_data_helper import ExternalDataInfo
 
-    for tensor in _initializers(model):
+    for tensor in initializers(model):
         if not tensor.external_data:
             continue
         info = ExternalDataInfo(tensor)
@@ -75,7 +75,7 @@ def weights(model: Any, folder: Path) -> Iterator[Entry]:
     """
     packed = {node.input[1]: _packed_shape(node) for node in model.graph.node if node.op_type == "MatMulNBits"}
     seen = _second_copies(model, folder)
-    for tensor in _initializers(model):
+    for tensor in initializers(model):
         known = _TYPES.get(_type_name(tensor))
         beside = len(tensor.dims) < 2 and tensor.name.endswith(_BESIDE)
         if known is None or not tensor.dims or beside or tensor.name in seen or _beside_packed(tensor.name, packed):
@@ -89,7 +89,7 @@ def _second_copies(model: Any, folder: Path) -> set[str]:
     """Of the tensors with the longest side, the vocabulary's, those that are another one again, or its transpose."""
     from onnx.numpy_helper import to_array
 
-    known = [tensor for tensor in _initializers(model) if len(tensor.dims) == 2 and _type_name(tensor) in _TYPES]
+    known = [tensor for tensor in initializers(model) if len(tensor.dims) == 2 and _type_name(tensor) in _TYPES]
     longest = max((max(tensor.dims) for tensor in known), default=0)
     known = [tensor for tensor in known if max(tensor.dims) == longest]
     if len(known) > _COPIES:
@@ -105,7 +105,7 @@ def _second_copies(model: Any, folder: Path) -> set[str]:
     return found
 
 
-def _initializers(model: Any) -> Iterator[Any]:
+def initializers(model: Any) -> Iterator[Any]:
     yield from model.graph.initializer
     for node in model.graph.node:
         if node.op_type == "Constant":

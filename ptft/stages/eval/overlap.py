@@ -10,9 +10,10 @@ from typing import Any
 from ptft.core.files import Source, hash_file
 from ptft.core.progress import Progress, Silent
 from ptft.core.rows import Row
+from ptft.core.shared_runs import Search, Shared, Wanted
 from ptft.stages.eval import protected
 from ptft.stages.eval.question import question
-from ptft.stages.eval.searching import Search, Shared, Wanted
+from ptft.stages.eval.searching import read
 from ptft.stages.eval.trained_on import Training, named, trained_on
 
 MOST_BYTES = 2**30  # of training text that is read
@@ -125,10 +126,10 @@ def _searched(
     search = Search(wanted)
     size = sum(source.path.stat().st_size for source in training.sources)
     with progress.step("looking for the rows in the training text", size, "bytes") as step:
-        whole = search.read(training.sources, most_bytes, step)
+        size_read, whole = read(search, training.sources, most_bytes, step)
     return replace(
         lineage, rows=len(wanted.ids), found=search.found(), unjudged=wanted.unjudged,
-        files=tuple(source.name for source in training.sources), checked_bytes=search.bytes,
+        files=tuple(source.name for source in training.sources), checked_bytes=size_read,
         complete=whole and not training.missing,
     )  # fmt: skip
 

@@ -1,63 +1,70 @@
-"""`ptft export`: a checkpoint to quantised weights that load without ptft."""
+"""`ptft export`: a checkpoint to quantised weights that load without ptft, each checked against it in a fresh process."""
 
 from __future__ import annotations
 
-import importlib.metadata
+import os
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ptft.core.contracts import CHECKPOINT, Inputs, Output, Plan, Result
-from ptft.core.errors import InputError
+from ptft.core.contracts import CHECKPOINT, EXPORT_FILE, Inputs, Output, Plan, Result
+from ptft.core.errors import InputError, RunError
 from ptft.core.files import write_json
 from ptft.core.models import Loaded, count_parameters
-from ptft.core.progress import Progress, table_of
+from ptft.core.progress import Progress
 from ptft.core.rows import RejectLog
 from ptft.core.weights import is_quantised
-from ptft.stages.export import layers as sizes
-from ptft.stages.export import torchao, verify
-from ptft.stages.export.layers import Layers
+from ptft.stages.export import choosing, finite, report, sizes
+from ptft.stages.export.making import Cell, Maker, cells_of
 from ptft.stages.export.recipe import ExportRecipe
+from ptft.stages.export.report import Basis, Finished
 
-A_BYTE_A_WEIGHT = (
-    "torchao stores INT4 a byte a weight on a CPU ({bits:.1f} bits measured, scales included): the file is no smaller than "
-    "INT8, and only the precision is that of 4 bits"
-)
+if TYPE_CHECKING:
+    from ptft.core.quantising.statistics import Calibration
+    from ptft.stages.export.rows import Texts
+
+MOST_TEXTS = 16  # texts read for each row of calibration: short ones are joined
 
 
 def run(recipe: ExportRecipe, inputs: Inputs, out: Output, progress: Progress) -> Result:
-    """Merge, quantise, save, load again, compare; write export.json beside the model."""
+    """Merge, quantise, write, verify; export.json beside each model, and where there are several one for them all."""
     from ptft.core.models import load
 
-    folder = inputs.folders["model"]
-    _refuse_quantised(CHECKPOINT.require(folder))
-    original, checkpoint = _merged(load(folder), out.state / "merged")
-    layers = sizes.choose(original.model, recipe.to, recipe.group_size, folder)
-    log = RejectLog(out.new / "rejected.jsonl", recipe.max_bad_rows)
-    sample = verify.sample_of(original, inputs, recipe, log)
-    with progress.step(f"quantising to {recipe.to}", total=3, unit="steps") as step:
-        torchao.write(original, checkpoint, layers, recipe, out.new)
-        step.advance()
-        exported = load(out.new)  # what a user will load, and not what is in memory
-        step.advance()
-        compared = verify.compare(original, exported, sample)
-        step.advance()
-    report = _report(original, layers, recipe, sample, compared, out.new)
-    write_json(out.new / "export.json", report)
-    speed = verify.seconds_a_pass(original) / verify.seconds_a_pass(exported)
-    _say(report, speed, progress)
-    counts = {
-        "parameters": report["parameters"],
-        "quantised": report["quantised_parameters"],
-        "verify_rows": len(sample.texts),
-    }
-    return Result(counts, _metrics(report, speed), _gates(recipe, compared))
+    cells, lacking = cells_of(recipe)
+    for reason in lacking:
+        progress.warn(reason)
+    folder = CHECKPOINT.require(inputs.folders["model"])
+    _refuse_quantised(folder)
+    stored = _stored_type(folder)
+    original, checkpoint = _merged(load(folder, dtype="float32"), out.state / "merged")
+    finite.refuse_not_finite(original)
+    for cell in cells:
+        cell.format.refuse(original)
+    texts, calibration = _rows(original, recipe, inputs, out)
+    _refuse_full(original, cells, recipe, stored, out.new)
+    found, basis = _made(original, checkpoint, cells, stored, recipe, texts, calibration, out, progress)
+    return _finished(found, basis, recipe, out, progress)
 
 
 def _refuse_quantised(folder: Path) -> None:
     if is_quantised(folder):
         remedy = "export the checkpoint that it was made from"
         raise InputError("this model is quantised already", where=str(folder), remedy=remedy)
+
+
+def _stored_type(folder: Path) -> str:
+    """torch's name of the type that most of a checkpoint's weights (of an adapter: its base's) have."""
+    from ptft.core import adapters
+    from ptft.core.weights import tensors
+
+    base = adapters.base_folder(folder) if adapters.is_adapter(folder) else folder
+    bytes_of: dict[str, int] = {}
+    for tensor in tensors(base):
+        bytes_of[tensor.dtype] = bytes_of.get(tensor.dtype, 0) + tensor.bytes
+    most = max(bytes_of, key=lambda name: bytes_of[name], default="F32")
+    return {"BF16": "bfloat16", "F16": "float16"}.get(most, "float32")
 
 
 def _merged(loaded: Loaded, folder: Path) -> tuple[Loaded, Path]:
@@ -72,80 +79,123 @@ def _merged(loaded: Loaded, folder: Path) -> tuple[Loaded, Path]:
     return replace(whole, model=whole.model.eval(), folder=folder), folder
 
 
-def _report(
-    original: Loaded, layers: Layers, recipe: ExportRecipe, sample: verify.Sample, compared: dict[str, Any], new: Path
-) -> dict[str, Any]:
-    before, after = sizes.bytes_in_memory(original.model), sizes.bytes_on_disk(original.model, new)
-    bits = sizes.bits_a_weight(original.model, layers, new)
-    return {
-        "format": recipe.format, "to": recipe.to, "scheme": torchao.described(recipe),
-        "runtime": {name: importlib.metadata.version(name) for name in ("torchao", "transformers", "torch")},
-        "load": torchao.how_to_load(original),
-        "parameters": count_parameters(original.model)[0],
-        "quantised_parameters": sizes.quantised_weights(original.model, layers),
-        "bytes": {"before": _totalled(before), "after": _totalled(after)},
-        "bits_a_quantised_weight": bits,
-        "kept_in_full_precision": layers.kept,
-        "groups_lowered": layers.lowered(recipe.group_size),
-        "verify": {"rows": len(sample.texts), "built_in": sample.built_in, **compared},
-        "notes": [A_BYTE_A_WEIGHT.format(bits=bits)] if recipe.to == "int4" and bits > 6 else [],
-    }  # fmt: skip
+def _rows(
+    loaded: Loaded, recipe: ExportRecipe, inputs: Inputs, out: Output
+) -> tuple[Texts, Calibration | None]:  # fmt: skip
+    """To verify on, and to calibrate with: never the same."""
+    from ptft.stages.export.rows import texts_of
+
+    log = RejectLog(out.new / "rejected.jsonl", recipe.max_bad_rows)
+    texts = texts_of(loaded, inputs.rows.get("verify"), recipe.columns, recipe.verify_rows, log)
+    if "calibration" not in inputs.rows:
+        return texts, None
+    from ptft.core.quantising.statistics import calibration_of
+    from ptft.stages.export import overlap
+
+    overlap.refuse_same_file(inputs.rows["calibration"], inputs.rows.get("verify", ()))
+    most = recipe.calibration_rows * MOST_TEXTS
+    used = texts_of(loaded, inputs.rows["calibration"], recipe.columns, most, log)
+    overlap.refuse_shared(used, texts)
+    return texts, calibration_of(loaded, used.texts, used.pairs, recipe.calibration_rows, recipe.calibration_length)
 
 
-def _totalled(by_class: dict[str, int]) -> dict[str, int]:
-    return {"total": sum(by_class.values()), **by_class}
+def _refuse_full(loaded: Loaded, cells: Sequence[Cell], recipe: ExportRecipe, stored: str, new: Path) -> None:
+    """Before hours of work that could not be written."""
+    wanted = sum(sum(_expected(loaded.model, cell, recipe, stored).values()) for cell in cells)
+    free = shutil.disk_usage(new).free
+    if wanted > free:
+        what = f"no room on the disk: the exports take about {wanted / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free"
+        raise RunError(what, where=str(new), remedy="free some, ask for fewer exports, or choose another --out")
 
 
-def _metrics(report: dict[str, Any], speed: float) -> dict[str, Any]:
-    before, after = report["bytes"]["before"]["total"], report["bytes"]["after"]["total"]
-    figures = {key: value for key, value in report["verify"].items() if isinstance(value, float)}
-    return {
-        "bytes_before": before, "bytes_after": after, "ratio": after / before,
-        "bits_a_weight": report["bits_a_quantised_weight"], "speed": speed, **figures,
-    }  # fmt: skip
+def _expected(model: Any, cell: Cell, recipe: ExportRecipe, stored: str) -> dict[str, int]:
+    """Bytes by class. `mixed` counts as its smallest scheme, before the sensitivity pass."""
+    plan = {} if cell.asked.is_float else cell.format.plan(model, cell.asked, recipe)
+    return sizes.expected(model, plan, cell.format.name, cell.format.others(cell.asked, stored))
 
 
-def _gates(recipe: ExportRecipe, compared: dict[str, Any]) -> tuple[str, ...]:
-    if not recipe.max_loss_increase:
-        return ()
-    if "loss_before" not in compared:
-        return ("the loss cannot be measured on these --verify rows (a classifier needs labels)",)
-    rise = compared["loss_after"] / max(compared["loss_before"], 1e-12) - 1
-    return (
-        ()
-        if rise <= recipe.max_loss_increase
-        else (f"the loss rose by {rise:.2%}, over {recipe.max_loss_increase:.2%}",)
-    )
+def _made(
+    original: Loaded, checkpoint: Path, cells: Sequence[Cell], stored: str, recipe: ExportRecipe, texts: Texts,
+    calibration: Calibration | None, out: Output, progress: Progress,
+) -> tuple[dict[str, Finished], Basis]:  # fmt: skip
+    """Every export, written and verified. The folders are in `out.new` afterwards: itself for one, one each for several."""
+    from ptft.stages.export.integers import Integers
+    from ptft.stages.export.verifying import Verifier
+
+    maker = Maker(Integers(original, recipe, calibration, progress), stored, out.state / "made", progress)
+    made = maker.make(cells)
+    before, parameters = sizes.in_memory(original.model), count_parameters(original.model)[0]
+    verifier = Verifier(original, checkpoint, texts, out.state / "verifying", recipe)
+    with progress.step("verifying in fresh processes", total=1 + len(cells), unit="models") as step:
+        first = verifier.original()
+        step.advance()
+        found = {}
+        for cell in cells:
+            verified = verifier.export(maker.folder(cell), cell.format.runtime)
+            found[cell.name] = Finished(cell, made[cell.name], verified)
+            step.advance()
+    for cell in cells:
+        _link(maker.folder(cell), out.new / cell.name if len(cells) > 1 else out.new)
+    return found, Basis(original, before, parameters, texts, calibration, first)
 
 
-def _say(report: dict[str, Any], speed: float, progress: Progress) -> None:
-    before, after = report["bytes"]["before"], report["bytes"]["after"]
-    rows = [(name, before[name], after[name], after[name] / before[name] if before[name] else None) for name in before]
-    progress.table(table_of(f"bytes, {report['to']}", ("tensors", "before", "after", "ratio"), rows))
-    for note in report["notes"]:
+def _link(folder: Path, new: Path) -> None:
+    """Hard links, so that a kill leaves what is made where the next run finds it, and nothing is there twice."""
+    shutil.copytree(folder, new, copy_function=_linked, dirs_exist_ok=True)
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links
+        shutil.copy2(source, target)
+
+
+def _finished(
+    found: dict[str, Finished], basis: Basis, recipe: ExportRecipe, out: Output, progress: Progress
+) -> Result:
+    candidates = {
+        name: choosing.Candidate(one.bytes, one.verified.quality, one.verified.speed) for name, one in found.items()
+    }
+    best = choosing.best_of(candidates, recipe)
+    several = len(found) > 1
+    for name, one in found.items():
+        write_json((out.new / name if several else out.new) / EXPORT_FILE, report.of_one(one, basis))
+    if several:
+        write_json(out.new / EXPORT_FILE, report.of_several(found, basis, best, choosing.rule(recipe)))
+    _say(found, basis, best, progress)
+    each = {name: report.metrics(one, basis) for name, one in found.items()}
+    speed = {} if basis.original.speed is None else {"original": {"speed": basis.original.speed.as_json()}}
+    counts = {"parameters": basis.parameters, "exports": len(found), "verify_rows": len(basis.texts.texts)}
+    counts["quantised"] = found[best].made.quantised
+    metrics = {"best": best, **each, **speed} if several else {**each[best], **speed}
+    return Result(counts, metrics, choosing.gates(candidates, recipe))
+
+
+def _say(found: dict[str, Finished], basis: Basis, best: str, progress: Progress) -> None:
+    for table in report.tables(found, basis, best):
+        progress.table(table)
+    notes = [note for one in found.values() for note in (*one.made.notes, one.verified.note) if note]
+    for note in [*dict.fromkeys(notes), *report.slower(found, basis)]:
         progress.warn(note)
-    lowered = report["groups_lowered"]
-    if lowered:
-        progress.note(f"{len(lowered)} layers are not a multiple of the group wide: smaller groups there (export.json)")
-    if speed < 0.8:
-        progress.warn(f"a forward pass runs at {speed:.2f} times the original's speed on this machine")
+
+
+# ---------------------------------------------------------------- before any work
 
 
 def plan(recipe: ExportRecipe, inputs: Inputs, progress: Progress) -> Plan:
-    """Parameters and the size of the export, from the network's shapes alone: no weight is loaded."""
+    """Parameters and the size of each export, from the network's shapes alone: no weight is loaded."""
+    cells, lacking = cells_of(recipe)
+    for reason in lacking:
+        progress.warn(reason)
     folder = inputs.folders["model"]
     _refuse_quantised(folder)
     model = _without_weights(folder)
-    layers = sizes.choose(model, recipe.to, recipe.group_size, folder)
-    before, after = sum(sizes.bytes_in_memory(model).values()), sum(sizes.expected_bytes(model, layers).values())
-    lines: list[tuple[str, object]] = [
-        ("parameters", count_parameters(model)[0]),
-        ("parameters quantised", sizes.quantised_weights(model, layers)),
-        ("layers kept in full precision", len(layers.kept)),
-        ("bytes before", before),
-        ("bytes after", after),
-        ("ratio", after / before),
-    ]
+    before = sum(sizes.in_memory(model).values())
+    lines: list[tuple[str, object]] = [("parameters", count_parameters(model)[0]), ("bytes before", before)]
+    for cell in cells:
+        after = sum(_expected(model, cell, recipe, _stored_type(folder)).values())
+        lines += [(f"bytes of {cell.name}", after), (f"of the original, {cell.name}", after / before)]
     return Plan(tuple(lines))
 
 
@@ -154,14 +204,11 @@ def _without_weights(folder: Path) -> Any:
     import torch
 
     from ptft.core import adapters
-    from ptft.core.models import kind_of, load_config, readable
+    from ptft.core.models import auto_class, kind_of, load_config, readable
 
     CHECKPOINT.require(folder)
     with readable(folder):
         base = adapters.base_folder(folder) if adapters.is_adapter(folder) else folder
         config = load_config(base)
-        import transformers
-
-        auto = getattr(transformers, torchao.AUTO[kind_of(config)])
         with torch.device("meta"):
-            return auto.from_config(config)
+            return auto_class(kind_of(config)).from_config(config)

@@ -14,7 +14,7 @@ from typing import Any
 from ptft.core.chat_setup import checked
 from ptft.core.chat_templates import ChatFormat
 from ptft.core.progress import Progress, Silent
-from ptft.stages.tokenizer.presets import SPECIAL, untrained
+from ptft.stages.tokenizer.presets import SPECIAL, cut, untrained
 from ptft.stages.tokenizer.recipe import BYTES, TokenizerRecipe
 
 
@@ -42,6 +42,7 @@ def learnt(recipe: TokenizerRecipe, chat: ChatFormat, texts: Iterator[list[str]]
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.pre_tokenizer = cut(recipe.preset, recipe.digits)
     found = tokenizer.get_vocab_size()
     more = range(recipe.reserved, recipe.reserved + -found % recipe.pad_to)
     tokenizer.add_special_tokens([AddedToken(_reserved(number), special=True) for number in more])

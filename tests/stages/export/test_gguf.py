@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tiny
 
-from ptft.core.errors import InputError
+from ptft.core.errors import InputError, from_os_error
 from ptft.core.models import Loaded, load
 from ptft.core.quantising.rounding import rtn
 from ptft.core.quantising.scheme import Quantised, Scheme
@@ -84,16 +84,58 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return fields, {tensor.name: dequantize(tensor.data, tensor.tensor_type) for tensor in file.tensors}
 
 
+PLACES = {
+    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm", "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
+}  # fmt: skip
+
+
+def back(tensors: dict[str, Any], name: str, heads: int = 0) -> Any:
+    """What the file holds of a parameter; heads: of a Llama's queries or keys, whose rows are put back."""
+    part, last = name.removeprefix("model.layers.").rsplit(".", 1)
+    layer, _, inner = part.partition(".")
+    there = f"{PLACES[part]}.{last}" if part in PLACES else f"blk.{layer}.{PLACES[inner]}.{last}"
+    found = tensors[there]
+    if heads:  # even rows of a head were its first half, odd ones its second
+        by_head = found.reshape(heads, -1, *found.shape[1:])
+        found = np.concatenate([by_head[:, 0::2], by_head[:, 1::2]], axis=1).reshape(found.shape)
+    return found
+
+
+def heads_of(name: str, config: Any) -> int:
+    return {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(name.split(".")[-2], 0)
+
+
+@pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
-def test_integers_and_scales_stay_as_given(tmp_path, llama, scheme):
-    weights = planned(llama, scheme)
-    _, tensors = read(exported.write(llama, weights, tmp_path))
-    for ours, theirs in (("mlp.down_proj", "ffn_down"), ("self_attn.v_proj", "attn_v")):
-        wanted = weights[f"model.layers.1.{ours}.weight"].dequantised().numpy()
-        scale = np.abs(wanted).max()
-        assert np.abs(tensors[f"blk.1.{theirs}.weight"] - wanted).max() < 2e-3 * scale
-        if scheme.symmetric:  # the scales of these schemes are float16 already
-            assert (tensors[f"blk.1.{theirs}.weight"] == wanted).all()
+def test_every_tensor_is_read_back_as_it_was_given(tmp_path, scheme, tied):
+    """By gguf's own reading; scales of symmetric schemes are float16 already, so those are equal to the bit."""
+    made = load(tiny.causal(tmp_path / "model", **WIDE, tie_word_embeddings=tied, attention_bias=True, mlp_bias=True))
+    draw_biases(made.model)
+    weights = planned(made, scheme)
+    _, tensors = read(exported.write(made, weights, tmp_path / "gguf"))
+    names = dict(made.model.named_parameters())
+    assert len(tensors) == len(names)
+    for name, parameter in names.items():
+        found = back(tensors, name, heads_of(name, made.model.config))
+        wanted = (weights[name].dequantised() if name in weights else parameter.detach()).numpy()
+        if (
+            name in weights and weights[name].zeros is not None
+        ):  # the offset of a block is a float16, its zero point no integer
+            assert np.abs(found - wanted).max() < 1e-3 * np.abs(wanted).max(), name
+        else:
+            assert found.dtype == np.float32 and (found == wanted).all(), name
+
+
+def draw_biases(model: Any) -> None:
+    import torch
+
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 1:
+                parameter.normal_(1.0 if "norm" in name else 0.0, 0.3)
 
 
 @pytest.mark.parametrize("scheme", [Scheme(4, 32), Scheme(4, 32, symmetric=False), Scheme(8, 0)], ids=str)
@@ -125,6 +167,17 @@ def test_types_that_gguf_rounds_to(tmp_path, llama, kind):
     assert again.runtime is not None and again.runtime.types[0][0] == kind
     off = np.abs(logits(again.model) - logits(llama.model)).max()
     assert off <= {"F32": 1e-6, "F16": 0.01, "BF16": 0.05, "Q8_0": 0.1}.get(kind, 2.0)
+
+
+def test_a_model_in_q6_k(tmp_path):
+    """Which takes rows of 256."""
+    loaded = load(tiny.causal(tmp_path / "model", 1.0, hidden_size=256, intermediate_size=256, num_attention_heads=4))
+    named = {name: "Q6_K" for name, weight in loaded.model.named_parameters() if weight.dim() > 1}
+    exported.write(loaded, named, tmp_path / "gguf")
+    again = load(tmp_path / "gguf")
+    assert again.runtime is not None and [kind for kind, _ in again.runtime.types] == ["Q6_K", "F32"]
+    wanted = logits(loaded.model)
+    assert 0 < np.abs(logits(again.model) - wanted).max() < 0.1 * np.abs(wanted).max()
 
 
 def test_settings(tmp_path, llama):
@@ -173,6 +226,43 @@ def test_scaled_positions(tmp_path, kind):
         assert fields["llama.rope.scaling.type"] == kind
         assert fields["llama.rope.scaling.factor"] == SCALINGS[kind]["factor"]
     assert fields.get("llama.rope.scaling.original_context_length") == (16 if kind == "yarn" else None)
+
+
+def test_a_merged_adapter(tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    from ptft.core.adapters import merged
+
+    base = load(tiny.causal(tmp_path / "base", **WIDE))
+    adapter = get_peft_model(
+        copy.deepcopy(base.model), LoraConfig(target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+    )
+    adapter.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
+    adapter.save_pretrained(tmp_path / "adapter")
+    base.tokenizer.save_pretrained(tmp_path / "adapter")
+    whole = merged(load(tmp_path / "adapter"))
+    exported.write(whole, {}, tmp_path / "gguf", "F32")
+    found = logits(load(tmp_path / "gguf").model)
+    assert np.abs(found - logits(adapter.eval())).max() < 1e-4
+    assert np.abs(found - logits(base.model)).max() > 0.1
+
+
+def test_a_folder_of_any_name(tmp_path):
+    name = "模型 v1.0 (é) 'q' #100%"
+    fields, _ = read(exported.write(load(tiny.causal(tmp_path / name)), {}, tmp_path / f"{name} gguf"))
+    assert fields["general.name"] == name and load(tmp_path / f"{name} gguf").kind == "causal"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, the disk that is always full")
+@pytest.mark.parametrize("rows", [400, 20_000])
+def test_no_room_on_the_disk(tmp_path, rows):
+    """In the metadata, and in the middle of a tensor."""
+    loaded = load(tiny.causal(tmp_path / "model", vocab_size=rows))
+    (tmp_path / "gguf").mkdir()
+    (tmp_path / "gguf" / exported.FILE).symlink_to("/dev/full")
+    with pytest.raises(OSError) as raised:
+        exported.write(loaded, {}, tmp_path / "gguf")
+    assert from_os_error(raised.value).message == "the disk is full"
 
 
 # ---------------------------------------------------------------- what is refused

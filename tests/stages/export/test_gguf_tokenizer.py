@@ -14,15 +14,19 @@ import tiny
 
 from ptft.core.errors import InputError
 from ptft.core.models import load
+from ptft.core.vocabulary_extension import extend
 from ptft.stages.export.formats import gguf as exported
 from ptft.stages.export.formats import gguf_tokenizer
-from ptft.stages.tokenizer.presets import untrained
+from ptft.stages.tokenizer.presets import Preset, cut, untrained
 
 TEXTS = [
     "It's 12345 o'clock, WE'LL see 6 or 78!", "今天天气很好，我们去公园散步吧。ABC中文def", "a  b\n\n c\r\n\td ",
     "안녕하세요 세계", "ひらがなカタカナー漢字", "emoji 😀👍🏽 naïve café", "<|im_start|>user\nhi<|im_end|>", "",
 ]  # fmt: skip
-LONG = "runs of more than 16 Han or kana characters are cut elsewhere"
+RUN = (
+    "今天天气很好我们去公园散步吧" * 3
+)  # not learnt from: llama-cpp-python's detokenize drops tokens of more than 32 bytes
+OLD_LIMIT = "runs of more than 16 Han or kana characters are cut elsewhere"
 NUMBERS = "numbers of several digits are cut elsewhere"
 
 
@@ -32,7 +36,14 @@ def wrapped(raw: Any) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|endoftext|>")
 
 
-def learnt(preset: Any, digits: int = 0) -> Any:
+def empty(preset: Preset, digits: int = 0, run: int = 0) -> Any:
+    """A tokenizer with no merges, which cuts as `ptft tokenizer` leaves it; run: as it did when it had a limit."""
+    raw = untrained(preset, digits)
+    raw.pre_tokenizer = cut(preset, digits, run)
+    return raw
+
+
+def learnt(preset: Preset, digits: int = 0) -> Any:
     from tokenizers import pre_tokenizers, trainers
 
     raw = untrained(preset, digits)
@@ -41,6 +52,7 @@ def learnt(preset: Any, digits: int = 0) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
     raw.train_from_iterator([*tiny.TEXTS * 3, *TEXTS * 3], trainer)
+    raw.pre_tokenizer = cut(preset, digits)
     return wrapped(raw)
 
 
@@ -50,28 +62,37 @@ def learnt(preset: Any, digits: int = 0) -> Any:
         ("gpt2", 0, "gpt-2", ""), ("gpt2", 1, "gpt-2", ""), ("gpt2", 3, "gpt-2", NUMBERS),
         ("cl100k", 0, "dbrx", ""), ("cl100k", 1, "qwen2", ""), ("cl100k", 2, "dbrx", NUMBERS),
         ("qwen", 0, "qwen2", ""), ("qwen", 3, "dbrx", ""),
-        ("bilingual", 0, "dbrx", LONG), ("bilingual", 1, "qwen2", LONG), ("bilingual", 2, "dbrx", f"{LONG}; {NUMBERS}"),
+        ("bilingual", 0, "dbrx", ""), ("bilingual", 1, "qwen2", ""), ("bilingual", 2, "dbrx", NUMBERS),
+        ("bilingual", 3, "dbrx", ""),
     ],
 )  # fmt: skip
 def test_names_of_our_presets(preset, digits, name, note):
-    assert gguf_tokenizer.splitting(wrapped(untrained(preset, digits))) == gguf_tokenizer.Splitting(name, note)
+    assert gguf_tokenizer.splitting(wrapped(empty(preset, digits))) == gguf_tokenizer.Splitting(name, note)
+
+
+@pytest.mark.parametrize(
+    ("digits", "name", "note"),
+    [(0, "dbrx", OLD_LIMIT), (1, "qwen2", OLD_LIMIT), (2, "dbrx", f"{OLD_LIMIT}; {NUMBERS}"), (3, "dbrx", OLD_LIMIT)],
+)
+def test_a_tokenizer_made_when_runs_had_a_limit(digits, name, note):
+    assert gguf_tokenizer.splitting(wrapped(empty("bilingual", digits, 16))) == gguf_tokenizer.Splitting(name, note)
 
 
 def test_names_of_published_tokenizers():
     from tokenizers import Regex, normalizers
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
 
-    raw = untrained("cl100k")
+    raw = empty("cl100k")
     raw.model.ignore_merges = True
     assert gguf_tokenizer.splitting(wrapped(raw)).name == "llama-bpe"
-    raw = untrained("gpt2")
+    raw = empty("gpt2")
     raw.pre_tokenizer = ByteLevel(add_prefix_space=False)
     assert gguf_tokenizer.splitting(wrapped(raw)).name == "gpt-2"
     raw.pre_tokenizer = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
     assert gguf_tokenizer.splitting(wrapped(raw)).name == "smollm"
     raw.pre_tokenizer = Sequence([Split(Regex(r"\w+"), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)])
     assert "tokens may differ" in gguf_tokenizer.splitting(wrapped(raw)).note
-    raw = untrained("qwen")
+    raw = empty("qwen")
     raw.normalizer = normalizers.NFC()
     assert gguf_tokenizer.splitting(wrapped(raw)) == gguf_tokenizer.Splitting(
         "qwen2", "text is not normalised first (NFC)"
@@ -102,6 +123,16 @@ def test_tokens_and_special_ones(tmp_path):
     ids = {name: fields.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos", "eot", "padding", "mask")}
     assert ids == {"bos": 0, "eos": 0, "eot": 3, "padding": 1, "mask": 4}
     assert fields["tokenizer.ggml.add_bos_token"] is False and fields["tokenizer.ggml.add_eos_token"] is False
+
+
+def test_a_row_without_a_token_gets_a_name_that_no_token_has(tmp_path):
+    tokenizer = tiny.tokenizer()
+    tokenizer.add_tokens(["[unused1]", "词元"])
+    fields, _ = written(tmp_path, tokenizer, vocab_size=416)
+    tokens, kinds = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
+    assert len(set(tokens)) == 416 and tokens.index("[unused1]") == tokenizer.convert_tokens_to_ids("[unused1]")
+    assert {token for token, kind in zip(tokens, kinds, strict=True) if kind == 4} == {"[unused1]", "词元"}
+    assert {"[unused0]", "[unused2]"} <= {token for token, kind in zip(tokens, kinds, strict=True) if kind == 5}
 
 
 def test_the_chat_template_needs_no_extension(tmp_path):
@@ -142,13 +173,41 @@ def test_more_tokens_than_the_model_has_rows(tmp_path):
         written(tmp_path, vocab_size=300)
 
 
-@pytest.mark.parametrize(("preset", "digits"), [("gpt2", 0), ("gpt2", 1), ("cl100k", 0), ("qwen", 0), ("bilingual", 0)])
+@pytest.mark.parametrize(
+    ("preset", "digits"), [("gpt2", 0), ("gpt2", 1), ("cl100k", 0), ("qwen", 0), ("bilingual", 0), ("bilingual", 1)]
+)
 def test_llama_cpp_finds_the_same_tokens(tmp_path, preset, digits):
     llama_cpp = pytest.importorskip("llama_cpp", reason="needs llama-cpp-python, which builds for ten minutes")
     tokenizer = learnt(preset, digits)
     written(tmp_path, tokenizer, vocab_size=len(tokenizer))
     model = llama_cpp.Llama(str(tmp_path / "gguf" / exported.FILE), vocab_only=True, verbose=False)
-    for text in TEXTS:
+    for text in (*TEXTS, RUN):
         ids = model.tokenize(text.encode(), add_bos=True, special=True)
         assert ids == tokenizer(text)["input_ids"], text
         assert model.detokenize(ids, special=True).decode() == text
+
+
+def test_llama_cpp_finds_tokens_that_were_added_later(tmp_path):
+    """By `ptft finetune domain --new-tokens`, and by hand, of a tokenizer with special tokens in front and spare rows behind."""
+    llama_cpp = pytest.importorskip("llama_cpp", reason="needs llama-cpp-python, which builds for ten minutes")
+    from transformers import AutoTokenizer
+
+    learnt("bilingual").save_pretrained(tmp_path / "tokenizer")
+    before = len(AutoTokenizer.from_pretrained(tmp_path / "tokenizer"))
+    assert extend(tmp_path / "tokenizer", ["量子计算机 quantum qubits " * 20], 12) == 12
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
+    tokenizer.add_tokens(["<tool call>", "自定义"])
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|call|>"]})
+    written(tmp_path, tokenizer, vocab_size=len(tokenizer) + 9)
+    model = llama_cpp.Llama(str(tmp_path / "gguf" / exported.FILE), vocab_only=True, verbose=False)
+    for text in (
+        *TEXTS,
+        RUN,
+        "量子计算机 a quantum",
+        "x<tool call>y 自定义的 <|call|>自定义",
+        " <|call|> <|im_start|>",
+    ):
+        ids = model.tokenize(text.encode(), add_bos=True, special=True)
+        assert ids == tokenizer(text)["input_ids"], text
+        assert model.detokenize(ids, special=True).decode() == text
+    assert max(tokenizer("量子计算机 quantum")["input_ids"]) >= before

@@ -31,6 +31,14 @@ SCHEMES = {
     "int4-everywhere": (Scheme(4, 32), Scheme(4, 32, False)), "int8": (Scheme(8, 0), Scheme(8, 0)),
 }  # fmt: skip
 
+_SCALED = {"rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16}
+_LLAMA3 = {**_SCALED, "rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+WINDOWED = {  # the class's name, settings
+    "llama3": ("Llama", {"num_hidden_layers": 1, "attention_bias": True, "rope_parameters": _LLAMA3}),
+    "yarn": ("Llama", {"num_hidden_layers": 1, "rope_parameters": {**_SCALED, "rope_type": "yarn"}}),
+    "gemma2": ("Gemma2", {"sliding_window": 4, "query_pre_attn_scalar": 16}),
+}  # fmt: skip
+
 OUTSIDE = """
 import json, sys
 sys.modules["ptft"] = sys.modules["torch"] = None  # any import of them fails
@@ -199,6 +207,73 @@ def test_halves(tmp_path: Path) -> None:
     assert {found.dtype for found in tensors(tmp_path / "fp16")} == {"F16", "F32"}  # F32: the rotary frequencies
     found, expected = logits(load(tmp_path / "fp16").model), logits(made.loaded.model)
     assert made.loaded.model.dtype.itemsize == 4 and np.allclose(found, expected, atol=0.02)
+
+
+def test_logits_of_the_last_tokens_alone(llama: Traced, tmp_path: Path) -> None:
+    """An input that need not be given: sessions do not name it, and without it, or with 0, there are logits of every token."""
+    import onnxruntime
+
+    folder = exported(llama, tmp_path / "int8", Scheme(8, 0))
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    assert "num_logits_to_keep" not in {found.name for found in session.get_inputs()}
+    past = {found.name: np.zeros((2, 1, 0, 16), np.float32) for found in session.get_inputs() if "past" in found.name}
+    ids = np.arange(3, 23).reshape(2, 10)
+    given = {
+        "input_ids": ids,
+        "attention_mask": np.ones_like(ids),
+        "position_ids": np.tile(np.arange(10), (2, 1)),
+        **past,
+    }
+    whole = session.run(["logits"], given)[0]
+    assert whole.shape[1] == 10
+    for count in (0, 1, 3):
+        found = session.run(["logits"], given | {"num_logits_to_keep": np.array([count])})[0]
+        assert np.allclose(found, whole[:, -count:], atol=1e-5) and found.shape == whole[:, -count:].shape
+
+
+def test_a_decoder_has_no_views_around_attention_and_sums_in_its_norms(llama: Traced) -> None:
+    kinds = [node.op_type for node in llama.graph.graph]
+    assert kinds.count("GroupQueryAttention") == 2 and kinds.count("RotaryEmbedding") == 4
+    assert kinds.count("SkipSimplifiedLayerNormalization") == 4 and kinds.count("SimplifiedLayerNormalization") == 1
+    parameters = 15  # matrices, of which the embedding is the output layer too
+    assert kinds.count("Transpose") <= parameters and kinds.count("Cos") == kinds.count("Sin") == 1
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+def test_families_past_their_windows_and_lengths(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """24 tokens: past a window of 4, past the length that frequencies were scaled from."""
+    import torch
+    import transformers
+
+    torch.manual_seed(1)
+    kind, more = WINDOWED[name]
+    size = {
+        **tiny.sizes(),
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "pad_token_id": 1,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
+    config = getattr(transformers, f"{kind}Config")(**{**size, **more})
+    model = getattr(transformers, f"{kind.removesuffix('Text')}ForCausalLM")(config).eval()
+    loaded = Loaded(model, tiny.tokenizer(), "causal", (), 64, tmp_path)
+    monkeypatch.setattr("ptft.stages.export.formats.onnx.TRIED", 24)
+    graph = graph_of(loaded, tmp_path / "scratch")
+    assert "GroupQueryAttention" in {node.op_type for node in graph.graph}  # nothing fell back
+    assert require_faithful(loaded, graph, tmp_path / "again") < 1e-5
+
+
+def test_a_checkpoint_in_bfloat16(tmp_path: Path) -> None:
+    import torch
+
+    folder = tiny.causal(tmp_path / "model", num_hidden_layers=1)
+    load(folder).model.to(torch.bfloat16).save_pretrained(folder)
+    half = load(folder)
+    assert half.model.dtype.itemsize == 2
+    write(half, {}, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "out"]  # nothing is left of the scratch folder
+    assert np.allclose(logits(load(tmp_path / "out").model), logits(load(folder, dtype="float32").model), atol=1e-4)
 
 
 def test_gpt2_whose_matrices_are_stored_the_other_way_round(tmp_path: Path) -> None:

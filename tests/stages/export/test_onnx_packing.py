@@ -77,7 +77,13 @@ def test_widths_that_no_block_divides_are_padded_and_computed_right() -> None:
     ints = torch.randint(-8, 8, (5, 40), generator=torch.Generator().manual_seed(0)).to(torch.int8)
     made = Quantised(ints, torch.rand(5, 1) + 0.5, None, 4, 0)
     packed = blocks(made)
-    assert largest_block(40) == 16 and packed.packed.shape == (5, 3, 8) and packed.padding == 8
+    assert (
+        largest_block(40) == 16
+        and largest_block(1536) == 256
+        and largest_block(576) == 64
+        and packed.packed.shape == (5, 3, 8)
+        and packed.padding == 8
+    )
     given = np.random.default_rng(1).normal(size=(3, 40)).astype(np.float32)
     assert np.allclose(
         answer("MatMul", given, made.dequantised(), made), given @ made.dequantised().numpy().T, atol=1e-3

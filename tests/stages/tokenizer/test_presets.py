@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptft.stages.tokenizer.presets import pattern, untrained
+from ptft.stages.tokenizer.presets import LEARNT_RUN, cut, pattern, untrained
 from ptft.stages.tokenizer.recipe import SPECIAL_FORM
 
 PRESETS = ("bilingual", "gpt2", "cl100k", "qwen")
@@ -20,8 +20,8 @@ TRICKY = [
 ]
 
 
-def pieces(preset, text, digits=0):
-    spans = [span for _, span in untrained(preset, digits).pre_tokenizer.pre_tokenize_str(text)]
+def pieces(preset, text, digits=0, run=0):
+    spans = [span for _, span in cut(preset, digits, run).pre_tokenize_str(text)]
     return [text[start:end] for start, end in spans]
 
 
@@ -67,11 +67,13 @@ def test_digits_are_grouped(preset):
     assert pieces("gpt2", "x 1234567") == ["x", " 1234567"]
 
 
-def test_no_run_of_han_kana_or_hangul_is_longer_than_sixteen():
+def test_a_run_of_han_kana_or_hangul_is_one_piece_but_not_to_learn_from():
     for char in "中あカ한":
-        cut = pieces("bilingual", char * 40)
-        assert [len(piece) for piece in cut] == [16, 16, 8]
-    assert len(pieces("cl100k", "中" * 40)) == 1
+        assert pieces("bilingual", char * 40) == [char * 40]
+        assert [len(piece) for piece in pieces("bilingual", char * 40, run=LEARNT_RUN)] == [16, 16, 8]
+    assert pieces("cl100k", "中" * 40, run=LEARNT_RUN) == ["中" * 40]
+    learning = untrained("bilingual").pre_tokenizer.pre_tokenize_str("中" * 40)
+    assert learning == cut("bilingual", run=LEARNT_RUN).pre_tokenize_str("中" * 40)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,7 @@ def test_transformers_cuts_the_same(theirs, preset, text):
         import unicodedata
 
         text = unicodedata.normalize("NFC", text)
-    ours = untrained(preset).pre_tokenizer.pre_tokenize_str(text)
+    ours = cut(preset).pre_tokenize_str(text)
     assert ours == theirs[preset].pre_tokenize_str(text)
 
 

@@ -13,7 +13,7 @@ from tokenizer_making import TEXTS, make, write_rows
 from ptft.core.contracts import TOKENIZER
 from ptft.core.errors import RecipeError
 from ptft.core.recipes import resolve
-from ptft.stages.tokenizer.presets import SPECIAL
+from ptft.stages.tokenizer.presets import LEARNT_RUN, SPECIAL, pattern
 from ptft.stages.tokenizer.recipe import TokenizerRecipe
 
 WORDS = [
@@ -140,6 +140,21 @@ def test_the_report_is_the_same_with_more_processes(corpus, tmp_path):
     two, _ = make([corpus], tmp_path / "two", vocab_size=1000, workers=2)
     assert one.metrics == two.metrics
     assert (tmp_path / "one" / "report.json").read_bytes() == (tmp_path / "two" / "report.json").read_bytes()
+
+
+def test_no_token_is_a_whole_sentence_and_no_run_is_cut(tmp_path):
+    """Learnt from pieces; encoded in one, so that where a sentence begins does not matter."""
+    from tokenizers import Tokenizer
+
+    sentence = "今天天气很好我们去公园散步吧然后回家吃饭看书睡觉"
+    make([write_rows(tmp_path / "in.jsonl", [sentence, f"好{sentence}"] * 20)], tmp_path / "out", min_frequency=1)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    longest = max(len(tokenizer.decode([ident])) for ident in range(tokenizer.get_vocab_size()))
+    assert len(sentence) > longest == LEARNT_RUN
+    described = json.loads(tokenizer.to_str())["pre_tokenizer"]["pretokenizers"][0]
+    assert described["pattern"]["Regex"] == pattern("bilingual")
+    spans = [span for _, span in tokenizer.pre_tokenizer.pre_tokenize_str(sentence * 9)]
+    assert spans == [(0, 9 * len(sentence))]
 
 
 # ---------------------------------------------------------------- text is text

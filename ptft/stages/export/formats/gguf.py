@@ -50,8 +50,8 @@ class _Stored:
 def write(loaded: Loaded, weights: Mapping[str, Quantised | str], out: Path, others: str = "F16") -> Path:
     """`out`/model.gguf, and the tokenizer's own files beside it. Returns the file.
 
-    weights: by name in the state dict, integers with scales, or the name of a type (`gguf_blocks.TYPES`) that gguf rounds to.
-    others: the type of the matrices that are not named; F16 too where a row is no multiple of 32.
+    weights: by name in the state dict, integers with scales, or the name of a type (`gguf_blocks.TYPES`) to round to.
+    others: the type of the matrices that are not named. Where rows are too short for a type's blocks: Q8_0 for Q6_K, else F16.
 
     Raises `InputError` for a family, positions or a tokenizer that llama.cpp does not compute, and weights that the model lacks.
     """
@@ -69,6 +69,15 @@ def write(loaded: Loaded, weights: Mapping[str, Quantised | str], out: Path, oth
         writer.close()
     loaded.tokenizer.save_pretrained(out)
     return out / FILE
+
+
+def refuse(loaded: Loaded) -> None:
+    """Raise `InputError` for a model that llama.cpp does not compute, or a tokenizer that it does not have."""
+    families.family_of(loaded.model.config, str(loaded.folder))
+    if loaded.kind != "causal":
+        what = f"GGUF files are written of causal language models, not of a {loaded.kind}"
+        raise InputError(what, where=str(loaded.folder), remedy=families.OTHER_FORMAT)
+    gguf_tokenizer.refuse(loaded)
 
 
 def _add_metadata(writer: Any, loaded: Loaded, tensors: list[_Stored]) -> None:
@@ -144,8 +153,7 @@ def _stored(known: str, tensor: Any, weight: Quantised | str, order: Any) -> _St
     kind = "F32" if tensor.ndim == 1 else blocks.type_of(weight)
     shape = tuple(tensor.shape)
     if tensor.ndim == 1 or isinstance(weight, str):
-        if not blocks.fits(shape[-1], kind):
-            kind = "F16"
+        kind = blocks.fitting(shape[-1], kind)
         return _Stored(known, kind, shape, tensor if order is None else tensor[order])
     return _Stored(known, kind, shape, weight if order is None else _reordered(weight, order))
 

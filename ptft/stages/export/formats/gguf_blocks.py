@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ptft.core.errors import InputError
+from ptft.stages.export.formats import gguf_q6_k
 
 if TYPE_CHECKING:
     from ptft.core.quantising.scheme import Quantised
 
 BLOCK = 32  # weights
-TYPES = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")  # what gguf's own code can write
+TYPES = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_1", "Q5_0", "Q4_1", "Q4_0")  # what a weight can be rounded to
 REMEDY = "export to another format, or choose groups of 32 (int4 symmetric or not, int8 symmetric)"
 
 
@@ -33,9 +34,11 @@ def type_of(weight: Quantised | str) -> str:
     raise InputError(f"GGUF has no type for {weight.bits} bits, {kind}", remedy=REMEDY)
 
 
-def fits(width: int, kind: str) -> bool:
-    """Whether rows of `width` weights can be stored in this type."""
-    return kind in ("F32", "F16", "BF16") or width % BLOCK == 0
+def fitting(width: int, kind: str) -> str:
+    """This type where rows of `width` weights can be stored in it; else the nearest that holds them and is no coarser."""
+    if kind in ("F32", "F16", "BF16") or width % (gguf_q6_k.BLOCK if kind == "Q6_K" else BLOCK) == 0:
+        return kind
+    return fitting(width, "Q8_0") if kind == "Q6_K" else "F16"
 
 
 def packed(weight: Quantised, name: str) -> npt.NDArray[np.uint8]:
@@ -84,8 +87,10 @@ def _joined(*parts: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def converted(weight: npt.NDArray[np.float32], kind: str) -> npt.NDArray[Any]:
-    """A tensor in one of `TYPES`, rounded by gguf's own code (round to nearest where the type has blocks)."""
+    """A tensor in one of `TYPES`, rounded by gguf's own code (to nearest where the type has blocks), which does not write Q6_K."""
     from gguf import GGMLQuantizationType, quants
 
+    if kind == "Q6_K":
+        return gguf_q6_k.packed(np.ascontiguousarray(weight))
     found: npt.NDArray[Any] = quants.quantize(np.ascontiguousarray(weight), GGMLQuantizationType[kind])
     return found

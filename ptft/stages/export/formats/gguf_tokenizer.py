@@ -6,6 +6,7 @@ looked up by the patterns of its `tokenizer.json`; one that cuts otherwise gets 
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -22,14 +23,21 @@ _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?DIGITS| ?[^\s\p{L}\p{N}]+|\s+(?!\S)
 _CL100K = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+# our own preset, which keeps Han and kana apart, and hangul. Its merges give the same tokens under cl100k's coarser cut (docs/log.md)
+_HAN_KANA = r"\p{Han}\p{Hiragana}\p{Katakana}\x{30FC}\x{FF70}\x{3006}"
+_BILINGUAL = _CL100K.replace(
+    r"[^\r\n\p{L}\p{N}]?\p{L}+",
+    rf"[{_HAN_KANA}]+| ?\p{{Hangul}}+|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}&&[^{_HAN_KANA}\p{{Hangul}}]]+",
+)
 _DEEPSEEK = (
     r"\p{N}{1,3}",
     "[一-龥぀-ゟ゠-ヿ]+",
     r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+",
 )
-_WORDS, _THREE, _ONE = (
-    like.replace("DIGITS", number) for like, number in ((_GPT2, r"\p{N}+"), (_CL100K, r"\p{N}{1,3}"), (_CL100K, _DIGIT))
+_WORDS = _GPT2.replace("DIGITS", r"\p{N}+")
+_THREE, _ONE, _OUR_THREE, _OUR_ONE = (
+    like.replace("DIGITS", number) for like in (_CL100K, _BILINGUAL) for number in (r"\p{N}{1,3}", _DIGIT)
 )
 # patterns in turn, and whether a word that is a token is taken whole -> llama.cpp's name
 _NAMES = {
@@ -38,10 +46,12 @@ _NAMES = {
     ((_THREE,), False): "dbrx",
     ((_THREE,), True): "llama-bpe",
     ((_ONE,), False): "qwen2",
+    ((_OUR_THREE,), False): "dbrx",
+    ((_OUR_ONE,), False): "qwen2",
     (_DEEPSEEK, False): "deepseek-v3",
 }
 _NUMBER = re.compile(r"\\p\{N\}(?:\+|\{1,\d\})?(?=\|)")
-_HAN_RUN = re.compile(r"\\p\{Han\}[^|]*?\]\{1,(\d+)\}")  # of our own preset
+_LIMIT = re.compile(r"(?<=\]|\})\{1,(\d+)\}(?=\|)")  # of runs, which our own preset had once
 
 
 @dataclass(frozen=True)
@@ -52,20 +62,25 @@ class Splitting:
     note: str = ""
 
 
-def add(writer: Any, loaded: Loaded) -> None:
-    """Raises `InputError` for a tokenizer that is not byte-level BPE, and one with more tokens than the model."""
-    tokenizer, rows = loaded.tokenizer, int(loaded.model.config.vocab_size)
-    merges = _merges(tokenizer, str(loaded.folder))
-    tokens = _tokens(tokenizer)
-    if len(tokens) > rows:
-        what = f"the tokenizer has {len(tokens):,} tokens, the model {rows:,}"
+def refuse(loaded: Loaded) -> None:
+    """Raise `InputError` for a tokenizer that is not byte-level BPE, and one with more tokens than the model."""
+    _merges(loaded.tokenizer, str(loaded.folder))
+    tokens, rows = max(_named(loaded.tokenizer)) + 1, int(loaded.model.config.vocab_size)
+    if tokens > rows:
+        what = f"the tokenizer has {tokens:,} tokens, the model {rows:,}"
         raise InputError(what, where=str(loaded.folder), remedy="export a model with the tokenizer it was trained with")
-    unused = [f"[unused{index}]" for index in range(len(tokens), rows)]
+
+
+def add(writer: Any, loaded: Loaded) -> None:
+    """Raises as `refuse`."""
+    refuse(loaded)
+    tokenizer, rows = loaded.tokenizer, int(loaded.model.config.vocab_size)
+    named = _named(tokenizer)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(splitting(tokenizer).name)
-    writer.add_token_list([*tokens, *unused])
-    writer.add_token_types([*_types(tokenizer, tokens), *[UNUSED] * len(unused)])
-    writer.add_token_merges(merges)
+    writer.add_token_list(_tokens(named, rows))
+    writer.add_token_types(_types(tokenizer, named, rows))
+    writer.add_token_merges(_merges(tokenizer, str(loaded.folder)))
     _add_special(writer, loaded)
     if isinstance(tokenizer.chat_template, str):
         writer.add_chat_template(without_generation_tags(tokenizer.chat_template))
@@ -80,17 +95,22 @@ def _merges(tokenizer: Any, where: str) -> list[str]:
     return [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
 
 
-def _tokens(tokenizer: Any) -> list[str]:
-    """By id; an id that no token has is a gap, which gets a name of its own."""
-    named = {index: token for token, index in tokenizer.get_vocab().items()}
-    return [named.get(index, f"[unused{index}]") for index in range(max(named) + 1)]
+def _named(tokenizer: Any) -> dict[int, str]:
+    return {index: token for token, index in tokenizer.get_vocab().items()}
 
 
-def _types(tokenizer: Any, tokens: list[str]) -> list[int]:
-    added = tokenizer.added_tokens_decoder
-    known = tokenizer.get_vocab()
-    kinds = {index: CONTROL if token.special else USER_DEFINED for index, token in added.items()}
-    return [kinds.get(index, NORMAL if token in known else UNUSED) for index, token in enumerate(tokens)]
+def _tokens(named: dict[int, str], rows: int) -> list[str]:
+    """By id, one a row of the embeddings; a row that no token has gets a name of its own, which no token has either."""
+    known = set(named.values())
+    free = (name for name in map("[unused{}]".format, itertools.count()) if name not in known)
+    return [named.get(index) or next(free) for index in range(rows)]
+
+
+def _types(tokenizer: Any, named: dict[int, str], rows: int) -> list[int]:
+    kinds = {
+        index: CONTROL if token.special else USER_DEFINED for index, token in tokenizer.added_tokens_decoder.items()
+    }
+    return [kinds.get(index, NORMAL if index in named else UNUSED) for index in range(rows)]
 
 
 def _add_special(writer: Any, loaded: Loaded) -> None:
@@ -152,12 +172,13 @@ def splitting(tokenizer: Any) -> Splitting:
 
 def _nearest(pattern: str) -> Splitting:
     """A coarser cut gives the same tokens wherever no merge crosses what it leaves out: Han beside Latin, digits one by one."""
-    like, single, run = _NUMBER.sub("DIGITS", pattern), r"\p{N}|" in pattern, _HAN_RUN.search(pattern)
+    numbered, single = _NUMBER.sub("DIGITS", pattern), r"\p{N}|" in pattern
+    like, limit = _LIMIT.sub("+", numbered), _LIMIT.search(numbered)
     name = "gpt-2" if like == _GPT2 else "qwen2" if single else "dbrx"
-    found = [f"runs of more than {run[1]} Han or kana characters are cut elsewhere"] if run else []
-    if not run and like not in (_GPT2, _CL100K):
-        found.append("its way of cutting text is not known there: tokens may differ")
-    elif not single and (name == "gpt-2" or r"\p{N}{1,3}|" not in pattern):
+    if like not in (_GPT2, _CL100K, _BILINGUAL):
+        return Splitting(name, "its way of cutting text is not known there: tokens may differ")
+    found = [f"runs of more than {limit[1]} Han or kana characters are cut elsewhere"] if limit else []
+    if not single and (name == "gpt-2" or r"\p{N}{1,3}|" not in pattern):
         found.append("numbers of several digits are cut elsewhere")
     return Splitting(name, "; ".join(found))
 

@@ -8,6 +8,7 @@ time of a small model's token. They are described in ONNX Runtime's docs/Contrib
 from __future__ import annotations
 
 import contextlib
+import copy
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -76,45 +77,51 @@ class Tracer:
     def _bias(self, tokens: int, dtype: Any) -> Any:
         """What padding adds to the scores, (batch, 1, new tokens, all tokens)."""
         if "bias" not in self._shared:
-            hidden = (1 - self.mask).to(dtype) * HIDDEN
+            hidden = (self.mask.to(dtype) - 1) * -HIDDEN
             self._shared["bias"] = hidden[:, None, None, :].expand(-1, 1, tokens, -1)
         return self._shared["bias"]
 
     def _lengths(self, batch: int) -> tuple[Any, Any]:
-        """`seqlens_k`, (batch,), and `total_sequence_length`, a scalar, both int32: of the mask, which is as long in all rows."""
-        import torch
-
+        """`seqlens_k`, (batch,), and `total_sequence_length`, (1,), both int32: of the mask, which is as long in all rows."""
         if "lengths" not in self._shared:
-            whole = torch.onnx.ops.symbolic(
-                "::Shape", [self.mask], {"start": 1, "end": 2}, dtype=torch.int64, shape=(1,)
-            )
-            whole = whole.to(torch.int32)
-            self._shared["lengths"] = ((whole - 1).expand(batch), whole.reshape(()))
+            whole = _size(self.mask, 1)
+            self._shared["lengths"] = ((whole - 1).expand(batch), whole)
         return self._shared["lengths"]
 
     def _new_lengths(self, query: Any) -> Any:
         """`query_seqlens`, (batch,), int32: without it the kernel takes several new tokens after a cache of one row only."""
-        import torch
-
         if "new" not in self._shared:
-            new = torch.onnx.ops.symbolic("::Shape", [query], {"start": 2, "end": 3}, dtype=torch.int64, shape=(1,))
-            self._shared["new"] = new.to(torch.int32).expand(query.shape[0])
+            self._shared["new"] = _size(_flat(query), 1).expand(query.shape[0])
         return self._shared["new"]
 
     def rotate(self, plain: Any, query: Any, key: Any, cos: Any, sin: Any, *more: Any, **named: Any) -> tuple[Any, Any]:
         """transformers' `apply_rotary_pos_emb`, which is `plain`: query and key (batch, heads, tokens, width), cos and sin
         (batch or 1, tokens, width). Where only a part of the width turns, or heads come last, `plain` does it."""
-        import torch
-
         if more or named or cos.dim() != 3 or cos.shape[-1] != query.shape[-1]:
             return tuple(plain(query, key, cos, sin, *more, **named))
-        return tuple(
-            torch.onnx.ops.symbolic(
-                "com.microsoft::RotaryEmbedding", [states, *self._tables(cos, sin, query.shape[0])], dtype=states.dtype,
-                shape=states.shape, version=1,
-            )
-            for states in (query, key)
+        return tuple(self._rotated(states, *self._tables(cos, sin, query.shape[0])) for states in (query, key))
+
+    def _rotated(self, states: Any, positions: Any, cos: Any, sin: Any) -> Any:
+        """Heads side by side, as the layers before and after want them."""
+        import torch
+
+        batch, heads, tokens, width = states.shape
+        turned = torch.onnx.ops.symbolic(
+            "com.microsoft::RotaryEmbedding", [_flat(states), positions, cos, sin], dtype=states.dtype,
+            shape=(batch, tokens, heads * width), version=1,
         )  # fmt: skip
+        return turned.reshape(batch, tokens, heads, width).transpose(1, 2)
+
+    def turn(self, module: Any, hidden: Any, position_ids: Any) -> tuple[Any, Any]:
+        """A rotary module's forward: cos and sin, (batch or 1, tokens, width), whose halves are computed once."""
+        import torch
+
+        angles = position_ids.reshape(-1, 1).float() * module.inv_freq[None].float()
+        by = module.attention_scaling
+        cos, sin = ((turned if by == 1 else turned * by).to(hidden.dtype) for turned in (angles.cos(), angles.sin()))
+        wide = [torch.cat([table, table], -1).reshape(*position_ids.shape, -1) for table in (cos, sin)]
+        self._shared[f"halves {id(wide[0])}"] = (cos, sin, wide[0])  # kept, so that no other tensor gets its id
+        return wide[0], wide[1]
 
     def _tables(self, cos: Any, sin: Any, batch: int) -> tuple[Any, Any, Any]:
         """Positions (batch, tokens) in the tables of cos and sin, (batch * tokens, width / 2): each token has its own row."""
@@ -123,10 +130,22 @@ class Tracer:
         key = f"rotary {id(cos)}"  # layers of unlike kinds have tables of their own
         if key not in self._shared:
             tokens, half = cos.shape[1], cos.shape[2] // 2
-            tables = [table[..., :half].expand(batch, -1, -1).reshape(batch * tokens, half) for table in (cos, sin)]
-            self._shared[key] = (torch.arange(batch * tokens).reshape(batch, tokens), *tables)
-            self._shared[f"{key} kept"] = cos  # so that no other tensor gets its id
+            known = self._shared.get(f"halves {id(cos)}")
+            tables = known[:2] if known else [table[..., :half].reshape(-1, half) for table in (cos, sin)]
+            rows = torch.arange(cos.shape[0] * tokens).reshape(cos.shape[0], tokens).expand(batch, -1)
+            self._shared[key] = (rows, *tables)
+            self._shared[f"{key} kept"] = cos
         return self._shared[key]
+
+
+def _size(tensor: Any, axis: int) -> Any:
+    """int32 (1,)."""
+    import torch
+
+    found = torch.onnx.ops.symbolic(
+        "::Shape", [tensor], {"start": axis, "end": axis + 1}, dtype=torch.int64, shape=(1,)
+    )
+    return found.to(torch.int32)
 
 
 def _flat(states: Any) -> Any:
@@ -167,6 +186,9 @@ def in_place(model: Any, tracer: Tracer) -> Iterator[None]:
         for module in _rotary_modules(model):
             undone.callback(setattr, module, "apply_rotary_pos_emb", module.apply_rotary_pos_emb)
             module.apply_rotary_pos_emb = partial(tracer.rotate, module.apply_rotary_pos_emb)
+        for rotary in filter(_is_rotary, model.modules()):
+            undone.callback(rotary.__dict__.pop, "forward", None)
+            rotary.forward = partial(tracer.turn, rotary)
         for norm in filter(_is_rms_norm, model.modules()):
             undone.callback(norm.__dict__.pop, "forward", None)
             norm.forward = _RmsNorm(norm)
@@ -204,6 +226,25 @@ def _rotates_halves(module: Any) -> bool:
         for states in (query, key)
     ]
     return all(torch.allclose(a, b, atol=_ROTARY_CLOSE) for a, b in zip(found, halves, strict=True))
+
+
+def _is_rotary(module: Any) -> bool:
+    """Whether it gives cos and sin of position * inv_freq at any position: frequencies that hang on the length do not."""
+    import torch
+
+    if not hasattr(module, "inv_freq") or not hasattr(module, "attention_scaling"):
+        return False
+    tried, far = copy.deepcopy(module), 4 * int(getattr(module, "max_seq_len_cached", 0) or 1000)
+    positions = torch.tensor([[0, 1, 2, 5], [7, 100, far - 1, far]], device=module.inv_freq.device)
+    try:
+        found = tried(module.inv_freq.new_zeros(1), positions)
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):  # another family's arguments
+        return False
+    angles = (positions[..., None].float() * module.inv_freq.float()).repeat(1, 1, 2)
+    expected = (angles.cos() * module.attention_scaling, angles.sin() * module.attention_scaling)
+    return all(
+        a.shape == b.shape and torch.allclose(a, b, atol=_ROTARY_CLOSE) for a, b in zip(found, expected, strict=True)
+    )
 
 
 def _is_rms_norm(module: Any) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ptft.core.quantising.scheme import Quantised
 
-SMALLEST_BLOCK, LARGEST_BLOCK = 16, 128  # what MatMulNBits takes, and where the fast kernels end
+SMALLEST_BLOCK, LARGEST_BLOCK = 16, 256  # what MatMulNBits takes, and where the fast kernels end
 MIDDLE = 128  # what stands for 0 in unsigned bytes
 _EXACT = ("vnni", "amx_int8", "avxvnni")  # parts of the names of instructions that multiply bytes without saturating
 
@@ -81,8 +81,8 @@ def columns(weight: Quantised) -> Columns:
 
 
 def largest_block(width: int) -> int:
-    """The largest block that divides a row of `width` weights, from 16 to 128; 16, padded, where none does."""
-    return next((size for size in (128, 64, 32) if width % size == 0), SMALLEST_BLOCK)
+    """The largest block that divides a row of `width` weights, from 16 to 256; 16, padded, where none does."""
+    return next((size for size in (LARGEST_BLOCK, 128, 64, 32) if width % size == 0), SMALLEST_BLOCK)
 
 
 def _unsigned(weight: Quantised) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:

@@ -12,10 +12,15 @@ import torch
 
 from ptft.core.errors import InputError
 from ptft.core.models import Loaded
+from ptft.stages.export.formats.onnx_fusing import fused
+from ptft.stages.export.formats.onnx_nodes import add, initializer
 from ptft.stages.export.formats.onnx_operators import Tracer, in_place
 
 OPSET = 21  # the first with 4-bit types and blocked DequantizeLinear
 PAST, PRESENT = "past_key_values.{}.{}", "present.{}.{}"  # optimum's names: a layer, then "key" or "value"
+KEPT = "num_logits_to_keep"
+END = 2**62  # of a slice, past any text
+_EACH = ("Add", "Cast", "Div", "Mul", "Tanh")  # what may follow the output layer: a bias, a scale, Gemma's soft cap
 ELSEWHERE = "export it in another format, such as --format torchao"
 
 
@@ -39,7 +44,11 @@ def traced(loaded: Loaded, dtype: Any = torch.float32, *, standard: bool = False
             )  # fmt: skip
     except (torch.onnx.OnnxExporterError, KeyError, AttributeError, NotImplementedError) as error:
         raise _untraceable(loaded, str(error.__cause__ or error)) from error
-    return _tidied(program.model, model)
+    made = _tidied(program.model, model)
+    fused(made.graph)
+    if loaded.kind == "causal" and not standard:
+        _with_kept(made.graph)
+    return made
 
 
 def _in_type(model: Any, dtype: Any) -> Any:
@@ -178,6 +187,34 @@ def _tidied(traced_model: Any, model: Any) -> Any:
         part.metadata_props.clear()  # stack traces
         part.doc_string = None
     return traced_model
+
+
+def _with_kept(graph: Any) -> None:
+    """An input `num_logits_to_keep`, int64 (1,), that need not be given: logits of so many last tokens; 0, as by default, of all.
+
+    A prompt's next token wants the last alone: the others cost as much as the output layer is of the model. Nothing is changed
+    where something other than tokens one by one stands between that layer and the logits.
+    """
+    import numpy as np
+    import onnx_ir as ir
+
+    node = graph.outputs[0].producer()
+    while node is not None and node.op_type in _EACH:
+        node = next((value.producer() for value in node.inputs if value.producer() is not None), None)
+    if node is None or node.op_type != "MatMul" or len(node.inputs[0].shape) != 3:
+        return
+    count = initializer(graph, KEPT, np.zeros(1, np.int64))
+    graph.inputs.append(count)
+    start = add(graph, node, "Neg", [count])[0]
+    given = node.inputs[0]
+    end, axis = (
+        initializer(graph, f"{KEPT}_{name}", np.array([at], np.int64)) for name, at in (("end", END), ("axis", 1))
+    )
+    last = add(graph, node, "Slice", [given, start, end, axis])[0]
+    last.dtype = given.dtype
+    node.replace_input_with(0, last)
+    for value in (node.outputs[0], graph.outputs[0]):
+        value.shape = ir.Shape(["batch", "kept_length", value.shape[2]])
 
 
 def _sizes(value: Any) -> Any:

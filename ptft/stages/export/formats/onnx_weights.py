@@ -11,6 +11,7 @@ import numpy as np
 from ptft.core.errors import InputError
 from ptft.stages.export.formats.onnx_lookup import look_up
 from ptft.stages.export.formats.onnx_nodes import Stored, add, bias_of, take_place
+from ptft.stages.export.formats.onnx_standard import dequantise
 
 if TYPE_CHECKING:
     from ptft.core.quantising.activations import Activation
@@ -26,19 +27,21 @@ class Arithmetic:
     dynamic: in integers, the activations quantised as they come (W8A8). static: with activations quantised as calibration found.
     Both want 8 bits with a scale an output channel. accuracy_level (MatMulNBits', of weights alone): 4 lets the kernel round
     activations to 8 bits inside each block, which is many times faster on a CPU; 1 computes in float32. unsigned: matrices in
-    integers as uint8, for CPUs of which `onnx_packing.saturates`.
+    integers as uint8, for CPUs of which `onnx_packing.saturates`. standard: DequantizeLinear in the place of ONNX Runtime's own
+    operators, for TensorRT; with a graph that was traced so, and activations that are static and symmetric or not quantised.
     """
 
     dynamic: Collection[str] = ()
     static: Mapping[str, Activation] = field(default_factory=dict)
     accuracy_level: Literal[1, 4] = 4
     unsigned: bool = False
+    standard: bool = False
 
     @classmethod
-    def of(cls, plan: Plan, static: Mapping[str, Activation] | None = None) -> Arithmetic:
-        """static: what `activations.ranges` found."""
+    def of(cls, plan: Plan, static: Mapping[str, Activation] | None = None, *, standard: bool = False) -> Arithmetic:
+        """static: what `activations.ranges` found (standard: with symmetric=True)."""
         dynamic = [name for name, scheme in plan.items() if scheme is not None and scheme.activations == "dynamic"]
-        return cls(frozenset(dynamic), static or {})
+        return cls(frozenset(dynamic), static or {}, standard=standard)
 
 
 def replace(graph: Any, quantised: Mapping[str, Quantised], arithmetic: Arithmetic) -> None:
@@ -50,8 +53,15 @@ def replace(graph: Any, quantised: Mapping[str, Quantised], arithmetic: Arithmet
     if lacking:
         what = f"the graph has no weight {lacking[0]!r} to quantise, and {len(lacking) - 1:,} others"
         raise InputError(what, remedy="name weights as the model's parameters are named")
+    if arithmetic.standard and arithmetic.dynamic:
+        what = "activations quantised as they come want operators that TensorRT lacks"
+        raise InputError(what, remedy="choose INT8 with static activations, or weights alone")
     for name, weight in quantised.items():
-        _Replacement(Stored(graph, name, weight), arithmetic).make()
+        stored = Stored(graph, name, weight)
+        if arithmetic.standard:
+            dequantise(stored, arithmetic.static.get(name))
+        else:
+            _Replacement(stored, arithmetic).make()
 
 
 class _Replacement:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 else:
     Tensor = Any
 
+A_BYTE_A_WEIGHT = (
+    "torchao stores INT4 a byte a weight on a CPU: the file is no smaller than INT8, and only the precision is that of 4 bits; "
+    "--format gguf and onnx pack two weights in a byte"
+)
 REMEDY = "choose 8 bits, symmetric, with a scale a row (group 0) for layers whose inputs are quantised"
 
 
