@@ -66,7 +66,7 @@ def _beside(aim: str, one: Entry, other: Entry) -> Line:
     kl = _quality(one).divergence, _quality(other).divergence
     met = "no difference" if abs(value - 1) <= error else _yes(value < 1)
     said = f"perplexity {value:.4f} ± {error:.4f} of the other's, KL {kl[0]:.2g} beside {kl[1]:.2g}"
-    return aim, said, f"perplexity: {met}; KL: {_yes(kl[0] > kl[1])}"
+    return aim, said, f"perplexity: {met}; KL: {_yes(kl[0] < kl[1])}"
 
 
 def sizes(entries: Sequence[Entry]) -> list[Line]:

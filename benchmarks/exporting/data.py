@@ -181,10 +181,10 @@ def classifier(real: Path, cache: Path, threads: int) -> News:
 
 def encoded(model: Path, train: Path, test: Path, out: Path) -> News:
     """The test rows as the classifier reads them, cut at `LENGTH_OF_NEWS` tokens."""
-    from transformers import AutoConfig, AutoTokenizer
+    from ptft.core.models import load_tokenizer
 
     rows = [json.loads(line) for line in test.read_text(encoding="utf-8").splitlines()]
-    tokenizer, known = AutoTokenizer.from_pretrained(model), AutoConfig.from_pretrained(model).label2id
+    tokenizer, known = load_tokenizer(model), json.loads((model / "config.json").read_text())["label2id"]
     given = tokenizer([row["text"] for row in rows], truncation=True, max_length=LENGTH_OF_NEWS, padding=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     np.savez(out, ids=np.array(given["input_ids"]), mask=np.array(given["attention_mask"]))

@@ -14,10 +14,10 @@ CUDA = replace(ONNX, settings={"provider": "cuda"})
 TENSORRT = replace(ONNX, settings={"provider": "tensorrt"})
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 ROWS: Sequence[Row] = (
-    Row("fp32", TORCH, original),
-    Row("fp32, generate()", GENERATE, original),
-    Row("bf16", HALF, original),
-    Row("bf16, generate()", replace(GENERATE, settings=BFLOAT), original),
+    original("fp32", TORCH),
+    original("fp32, generate()", GENERATE),
+    original("bf16", HALF),
+    original("bf16, generate()", replace(GENERATE, settings=BFLOAT)),
     ours("int8", "torchao"),
     ours("int4-gptq-g32", "torchao"),
     *(ours(scheme, "onnx", CUDA, name=f"ptft onnx {scheme}, CUDA") for scheme in ("fp16", "int8", "int4-gptq-g32")),

@@ -25,8 +25,8 @@ BITS = 4.5  # of mixed
 class Row:
     """One line of the table. name: also of a peer's folder. make: (bench, folder to write, what is made) -> what the runtime reads.
 
-    Of ptft's rows, in place of `make`: scheme and format as `--to` and `--format` say them, options: of `--set`. needs: another
-    row, which is made first.
+    Of ptft's rows, in place of `make`: scheme and format as `--to` and `--format` say them, options: of `--set`. Of what is there
+    already: where. needs: another row, which is made first.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Row:
     format: str = ""
     options: tuple[str, ...] = ()
     needs: str = ""
+    where: Callable[[Bench], Path] | None = None
 
 
 def made(rows: Sequence[Row], known: Sequence[Row], bench: Bench) -> dict[str, Made]:
@@ -46,7 +47,9 @@ def made(rows: Sequence[Row], known: Sequence[Row], bench: Bench) -> dict[str, M
     for key in dict.fromkeys((row.format, row.options) for row in ours):
         found |= exported([row for row in ours if (row.format, row.options) == key], bench)
     for row in (*needed, *rows):
-        if row.make is not None:
+        if row.where is not None:
+            found[row.name] = row.where(bench)
+        elif row.make is not None:
             found[row.name] = _peer(row, row.make, bench, found)
     return found
 

@@ -12,8 +12,9 @@ F16_GGUF = "ptft gguf fp16"
 BFLOAT = {"dtype": "bfloat16"}
 
 
-def original(bench: Bench, _: Path, __: Mapping[str, Made]) -> Path:
-    return bench.original
+def original(name: str, runtime: Runtime) -> Row:
+    """The checkpoint itself."""
+    return Row(name, runtime, where=lambda bench: bench.original)
 
 
 def compressor(name: str, method: str, bits: int, group: int, activations: str = "none") -> Row:
@@ -44,13 +45,13 @@ def folder(given: str) -> Row:
     """NAME=RUNTIME:PATH, something that lies there already."""
     name, rest = given.split("=", 1)
     runtime, path = rest.split(":", 1)
-    return Row(name, RUNTIMES[runtime], lambda *_: Path(path).resolve())
+    return Row(name, RUNTIMES[runtime], where=lambda _: Path(path).resolve())
 
 
 # ---------------------------------------------------------------- the rows
 
-ORIGINAL = Row("fp32", TORCH, original)
-GENERATED = Row("fp32, generate()", GENERATE, original)
+ORIGINAL = original("fp32", TORCH)
+GENERATED = original("fp32, generate()", GENERATE)
 HALF = Runtime("torch", settings=BFLOAT)
 ONNX_SCHEMES = (
     "fp32", "int8", "int8-dynamic", "int8-static", "int4-rtn-g32", "int4-hqq-g32", "int4-awq-g32", "int4-gptq-g32", "int4-gptq-g128",
@@ -59,8 +60,8 @@ ONNX_SCHEMES = (
 ROWS: Sequence[Row] = (
     ORIGINAL,
     GENERATED,
-    Row("bf16", HALF, original),
-    Row("bf16, generate()", Runtime("generate", settings=BFLOAT), original),
+    original("bf16", HALF),
+    original("bf16, generate()", Runtime("generate", settings=BFLOAT)),
     *(ours(scheme, "onnx") for scheme in ONNX_SCHEMES),
     *(ours(scheme, "gguf") for scheme in ("fp16", "int8", "int4-rtn-g32", "int4-gptq-g32")),
     *(ours(scheme, "torchao") for scheme in ("int8", "int8-dynamic", "int4-gptq-g32")),

@@ -65,7 +65,9 @@ MODEL = Contract(
     "ptft pretrain INPUT... -t TOKENIZER -o DIR",
 )  # anything that `models.load` takes
 SCORES = Contract("scores", (("scores.json",),), "ptft eval MODEL DATA... -o DIR")
-EXPORT = Contract("export", ((EXPORT_FILE,), ("config.json", *_GRAPHS, *_GGUF, f"*/{EXPORT_FILE}")), "ptft export MODEL -o DIR")
+EXPORT = Contract(
+    "export", ((EXPORT_FILE,), ("config.json", *_GRAPHS, *_GGUF, f"*/{EXPORT_FILE}")), "ptft export MODEL -o DIR"
+)
 KINDS = (EXPORT, CHECKPOINT, ONNX, GGUF, TOKENIZER, TOKENS, SCORES, CORPUS)  # the most telling first
 
 

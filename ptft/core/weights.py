@@ -78,6 +78,14 @@ def _broken(path: Path, detail: str) -> InputError:
     return InputError(what, where=str(path), remedy="fetch it again, or make it again with the stage that wrote it")
 
 
+def stored_type(folder: Path) -> str:
+    """torch's name of the type that most of a checkpoint's bytes have; float32 where they are none that it trains in."""
+    sizes: dict[str, int] = {}
+    for tensor in tensors(folder):
+        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.bytes
+    return {"BF16": "bfloat16", "F16": "float16"}.get(max(sizes, key=lambda name: sizes[name], default=""), "float32")
+
+
 def is_quantised(folder: Path) -> bool:
     """Whether a model folder's configuration says that its weights are quantised."""
     config = folder / "config.json"

@@ -49,7 +49,7 @@ def test_every_row_is_one_that_its_format_holds(module: Module, table: str) -> N
     assert len({row.name for row in rows}) == len(rows)
     recipe = ExportRecipe(calibration="rows.jsonl", bits_per_weight=4.5)
     for row in rows:
-        assert bool(row.format) != bool(row.make)
+        assert [bool(kind) for kind in (row.format, row.make, row.where)].count(True) == 1
         assert not row.format or not FORMATS[row.format].lacks(asked_of(row.scheme), recipe)
         assert not row.needs or row.needs in {other.name for other in rows}
 
@@ -127,6 +127,15 @@ def test_a_peer_is_made_once_after_what_it_needs(module: Module, bench: Any, mon
     row = next(row for row in rows.ROWS if row.name == "llama.cpp q8_0")
     first, again = (making.made([row], rows.ROWS, bench) for _ in range(2))
     assert first == again and first["llama.cpp q8_0"].is_dir() and made == ["llama_quantize.py"]
+
+
+def test_a_folder_that_is_there_already_is_left_alone(module: Module, bench: Any) -> None:
+    making, rows = module("exporting.making"), module("exporting.rows")
+    mine = bench.cache / "export" / "made" / "model" / "mine"
+    mine.mkdir(parents=True)
+    row = rows.folder(f"mine=onnx:{mine}")
+    assert making.made([rows.ORIGINAL, row], rows.ROWS, bench) == {"fp32": bench.original, "mine": mine}
+    assert mine.is_dir()
 
 
 # ---------------------------------------------------------------- text

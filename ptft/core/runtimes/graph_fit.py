@@ -9,6 +9,7 @@ from ptft.core.errors import InputError
 from ptft.core.runtimes.session import Session
 
 PAST = "past_key_values.{}.{}"  # optimum's name of a cached tensor: the layer, then "key" or "value"
+KEPT = "num_logits_to_keep"  # int64 (1,), which need not be given: logits of so many last tokens, 0 of all
 FED = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 _DIMENSIONS = {"classifier": "(batch, labels)", "span": "(batch, tokens)"}  # of other kinds: (batch, tokens, ...)
 

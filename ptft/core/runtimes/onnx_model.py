@@ -58,32 +58,39 @@ class OnnxModel(PreTrainedModel, GenerationMixin):
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None, past_key_values: Any = None, use_cache: bool | None = None,
-        return_dict: bool | None = None,
+        return_dict: bool | None = None, logits_to_keep: int = 0,
     ) -> Any:  # fmt: skip
-        """input_ids: (batch, new tokens). attention_mask: (batch, all tokens). The outputs are those of transformers' models."""
+        """input_ids: (batch, new tokens). attention_mask: (batch, all tokens). The outputs are those of transformers' models.
+
+        logits_to_keep: of a causal graph, logits of so many last tokens (0: of all), which `generate` asks for.
+        """
         past = self._past_of(past_key_values)
         before = past[0].shape[-2] if past else 0
         if attention_mask is None:
             attention_mask = torch.ones((len(input_ids), before + input_ids.shape[1]), dtype=torch.int64)
         types = self._types_of(input_ids, token_type_ids)
         if self._knows_padding() or bool(attention_mask.all()):
-            found, cached = self._run(input_ids, attention_mask, types, past)
+            found, cached = self._run(input_ids, attention_mask, types, past, logits_to_keep)
         else:
             found, cached = self._each_alone(input_ids, attention_mask, types, past)
         if self.kind == "span":
             return QuestionAnsweringModelOutput(start_logits=found["start_logits"], end_logits=found["end_logits"])
-        return CausalLMOutputWithPast(logits=found["logits"], past_key_values=_cache(cached) if use_cache else None)
+        logits = found["logits"][:, -logits_to_keep:] if self.kind == "causal" else found["logits"]
+        return CausalLMOutputWithPast(logits=logits, past_key_values=_cache(cached) if use_cache else None)
 
     def _run(
-        self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor, past: Tensors
+        self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor, past: Tensors, kept: int = 0
     ) -> tuple[dict[str, torch.Tensor], Tensors]:
-        """The outputs of the new tokens, and what the next pass needs of all tokens so far."""
+        """The outputs of the new tokens, and what the next pass needs of all tokens so far.
+
+        kept: of how many last tokens the graph need compute logits, where it takes that; 0 of all.
+        """
         fresh = ids.shape[1]
         if past and not self._layers:
             ids = torch.cat([past[0][:, 0, :, 0], ids], dim=1)
         given = {
             "input_ids": ids, "attention_mask": mask, "token_type_ids": types,
-            "position_ids": _positions(mask)[:, -ids.shape[1] :],
+            "position_ids": _positions(mask)[:, -ids.shape[1] :], graph_fit.KEPT: torch.tensor([kept]),
         }  # fmt: skip
         names = self._cached_names
         given |= dict(zip(names, past, strict=True)) if past and names else self._empty(len(ids))

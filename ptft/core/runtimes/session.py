@@ -20,7 +20,7 @@ _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # of those that 
 
 
 class Session:
-    """inputs: name -> shape, a size that varies is a name or None. outputs: the same."""
+    """inputs: name -> shape, a size that varies is a name or None. outputs: the same. optional: inputs that have a value already."""
 
     def __init__(self, path: Path) -> None:
         """Raises `InputError` for a graph that ONNX Runtime does not take."""
@@ -29,8 +29,11 @@ class Session:
         self.inputs = {found.name: tuple(found.shape) for found in self._session.get_inputs()}
         self.outputs = {found.name: tuple(found.shape) for found in self._session.get_outputs()}
         self.is_half = all(found.type == "tensor(float16)" for found in self._session.get_outputs())
-        self._types = {found.name: found.type for found in self._session.get_inputs()}
-        for name, kind in self._types.items():
+        more = self._session.get_overridable_initializers()
+        self.optional = frozenset(found.name for found in more)
+        self._types = {found.name: found.type for found in (*self._session.get_inputs(), *more)}
+        for name in self.inputs:
+            kind = self._types[name]
             if kind not in _DTYPES:
                 what = f"the graph's input {name} is a {kind}, which numpy cannot hold"
                 raise InputError(what, where=str(path), remedy="export it again in float32 or float16")
@@ -40,13 +43,14 @@ class Session:
         return _DTYPES[self._types[name]]
 
     def run(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Every output by name, on the CPU. given: a torch tensor or an array for each of the graph's inputs.
+        """Every output by name, on the CPU. given: a torch tensor or an array for each of the graph's inputs, and for optional ones.
 
         Raises `InputError` where sizes do not fit the graph, `RunError` where ONNX Runtime gives up.
         """
         import torch
 
-        feeds = {name: np.ascontiguousarray(given[name], dtype=self.dtype(name)) for name in self.inputs}
+        names = [*self.inputs, *(self.optional & given.keys())]
+        feeds = {name: np.ascontiguousarray(given[name], dtype=self.dtype(name)) for name in names}
         try:
             found = self._session.run(None, feeds)
         except Exception as error:  # onnxruntime's errors have no base of their own

@@ -89,7 +89,8 @@ def _between(recipe: ExportRecipe, schemes: tuple[Asked, ...]) -> list[str]:
     found = []
     if not recipe.format:
         found.append("format: none; name torchao, onnx, gguf or compressed-tensors")
-    for knob_name, values in (("to", [asked.name for asked in schemes]), ("format", list(recipe.format))):
+    named: dict[str, list[str]] = {"to": [asked.name for asked in schemes], "format": [*recipe.format]}
+    for knob_name, values in named.items():
         twice = sorted({value for value in values if values.count(value) > 1})
         found += [f"{knob_name}: {value} is there twice" for value in twice]
     mixed = any(asked.precision == "mixed" for asked in schemes)

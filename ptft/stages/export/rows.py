@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -26,6 +27,7 @@ QUESTIONS = (  # of each of these, for models that find an answer
     "When would the new rules take effect?", "Where does water boil at a lower temperature?",
     "市政府将新建几条地铁线路？", "学习一门语言需要什么？",
 )  # fmt: skip
+MOST_READ = 20_000  # rows of a file
 SPOKEN = {"en": 0, "zh": 2}  # which of them stands for a language in an export's claims
 CHATS = tuple(name for name in CONVERSATIONS if name != "source-target")
 
@@ -47,9 +49,14 @@ class Texts:
 
 
 def texts_of(
-    loaded: Loaded, sources: Sequence[Source] | None, columns: Mapping[str, str], limit: int, log: RejectLog
+    loaded: Loaded,
+    sources: Sequence[Source] | None,
+    columns: Mapping[str, str],
+    limit: int,
+    log: RejectLog,
+    seed: int = 1,
 ) -> Texts:
-    """The first `limit` usable rows; None: a few sentences in English and Chinese.
+    """`limit` usable rows, drawn at random of the first `MOST_READ` and in their order; None: a few sentences in English and Chinese.
 
     Of a causal model with a chat template, conversations are written with it. Rows that cannot be used go to `log`. Raises
     `InputError` where none can be used, or more cannot than the log allows.
@@ -57,12 +64,24 @@ def texts_of(
     if sources is None:
         return built_in(loaded)
     rules = _Rules(loaded)
-    rows = list(islice(accepted(rules.usable(read_rows(sources, columns=columns)), log), limit))
+    rows = _drawn(accepted(rules.usable(read_rows(sources, columns=columns)), log), limit, seed)
     log.check()
     if not rows:
         where = ", ".join(source.name for source in sources[:3])
         raise InputError("no row can be used", where=where, remedy="see rejected.jsonl for the reasons")
     return rules.texts(rows)
+
+
+def _drawn(rows: Iterator[Row], count: int, seed: int) -> list[Row]:
+    """So that a file that begins with one language or topic is not judged by that alone."""
+    draw = random.Random(seed)
+    kept: list[tuple[int, Row]] = []
+    for at, row in enumerate(islice(rows, MOST_READ)):
+        if len(kept) < count:
+            kept.append((at, row))
+        elif (place := draw.randrange(at + 1)) < count:
+            kept[place] = (at, row)
+    return [row for _, row in sorted(kept, key=lambda pair: pair[0])]
 
 
 def built_in(loaded: Loaded) -> Texts:

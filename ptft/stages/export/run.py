@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +24,49 @@ from ptft.stages.export.report import Basis, Finished
 if TYPE_CHECKING:
     from ptft.core.quantising.statistics import Calibration
     from ptft.stages.export.rows import Texts
+    from ptft.stages.export.verifying import Verified, Verifier
 
 MOST_TEXTS = 16  # texts read for each row of calibration: short ones are joined
 
 
+@dataclass(frozen=True)
+class _Given:
+    """What is exported, as what, and with which rows. loaded: in float32, merged; checkpoint: where it lies so.
+
+    stored: torch's name of the type of the checkpoint's weights.
+    """
+
+    loaded: Loaded
+    checkpoint: Path
+    stored: str
+    cells: tuple[Cell, ...]
+    texts: Texts
+    calibration: Calibration | None
+
+
 def run(recipe: ExportRecipe, inputs: Inputs, out: Output, progress: Progress) -> Result:
     """Merge, quantise, write, verify; export.json beside each model, and where there are several one for them all."""
+    from ptft.stages.export.integers import Integers
+    from ptft.stages.export.verifying import Verifier
+
+    given = _given(recipe, inputs, out, progress)
+    verifier = Verifier(given.loaded, given.checkpoint, given.texts, out.state / "verifying", recipe)
+    _refuse_full(given, recipe, out.new)
+    before, parameters = sizes.in_memory(given.loaded.model), count_parameters(given.loaded.model)[0]
+    maker = Maker(
+        Integers(given.loaded, recipe, given.calibration, progress), given.stored, out.state / "made", progress
+    )
+    made = maker.make(given.cells)
+    original, verified = _verified(verifier, maker, given.cells, progress)
+    found = {cell.name: Finished(cell, made[cell.name], verified[cell.name]) for cell in given.cells}
+    for cell in given.cells:
+        _link(maker.folder(cell), out.new / cell.name if len(given.cells) > 1 else out.new)
+    basis = Basis(given.loaded, before, parameters, given.texts, given.calibration, original)
+    return _finished(found, basis, recipe, out, progress)
+
+
+def _given(recipe: ExportRecipe, inputs: Inputs, out: Output, progress: Progress) -> _Given:
+    """All that can be refused is refused here, before any work."""
     from ptft.core.models import load
 
     cells, lacking = cells_of(recipe)
@@ -38,14 +75,12 @@ def run(recipe: ExportRecipe, inputs: Inputs, out: Output, progress: Progress) -
     folder = CHECKPOINT.require(inputs.folders["model"])
     _refuse_quantised(folder)
     stored = _stored_type(folder)
-    original, checkpoint = _merged(load(folder, dtype="float32"), out.state / "merged")
-    finite.refuse_not_finite(original)
+    loaded, checkpoint = _merged(load(folder, dtype="float32"), out.state / "merged")
+    finite.refuse_not_finite(loaded)
     for cell in cells:
-        cell.format.refuse(original)
-    texts, calibration = _rows(original, recipe, inputs, out)
-    _refuse_full(original, cells, recipe, stored, out.new)
-    found, basis = _made(original, checkpoint, cells, stored, recipe, texts, calibration, out, progress)
-    return _finished(found, basis, recipe, out, progress)
+        cell.format.refuse(loaded)
+    texts, calibration = _rows(loaded, recipe, inputs, out)
+    return _Given(loaded, checkpoint, stored, cells, texts, calibration)
 
 
 def _refuse_quantised(folder: Path) -> None:
@@ -55,16 +90,11 @@ def _refuse_quantised(folder: Path) -> None:
 
 
 def _stored_type(folder: Path) -> str:
-    """torch's name of the type that most of a checkpoint's weights (of an adapter: its base's) have."""
+    """Of an adapter, its base's."""
     from ptft.core import adapters
-    from ptft.core.weights import tensors
+    from ptft.core.weights import stored_type
 
-    base = adapters.base_folder(folder) if adapters.is_adapter(folder) else folder
-    bytes_of: dict[str, int] = {}
-    for tensor in tensors(base):
-        bytes_of[tensor.dtype] = bytes_of.get(tensor.dtype, 0) + tensor.bytes
-    most = max(bytes_of, key=lambda name: bytes_of[name], default="F32")
-    return {"BF16": "bfloat16", "F16": "float16"}.get(most, "float32")
+    return stored_type(adapters.base_folder(folder) if adapters.is_adapter(folder) else folder)
 
 
 def _merged(loaded: Loaded, folder: Path) -> tuple[Loaded, Path]:
@@ -86,7 +116,7 @@ def _rows(
     from ptft.stages.export.rows import texts_of
 
     log = RejectLog(out.new / "rejected.jsonl", recipe.max_bad_rows)
-    texts = texts_of(loaded, inputs.rows.get("verify"), recipe.columns, recipe.verify_rows, log)
+    texts = texts_of(loaded, inputs.rows.get("verify"), recipe.columns, recipe.verify_rows, log, recipe.seed)
     if "calibration" not in inputs.rows:
         return texts, None
     from ptft.core.quantising.statistics import calibration_of
@@ -94,14 +124,15 @@ def _rows(
 
     overlap.refuse_same_file(inputs.rows["calibration"], inputs.rows.get("verify", ()))
     most = recipe.calibration_rows * MOST_TEXTS
-    used = texts_of(loaded, inputs.rows["calibration"], recipe.columns, most, log)
-    overlap.refuse_shared(used, texts)
+    used = texts_of(loaded, inputs.rows["calibration"], recipe.columns, most, log, recipe.seed)
+    used = overlap.held_out(used, texts, log)
     return texts, calibration_of(loaded, used.texts, used.pairs, recipe.calibration_rows, recipe.calibration_length)
 
 
-def _refuse_full(loaded: Loaded, cells: Sequence[Cell], recipe: ExportRecipe, stored: str, new: Path) -> None:
+def _refuse_full(given: _Given, recipe: ExportRecipe, new: Path) -> None:
     """Before hours of work that could not be written."""
-    wanted = sum(sum(_expected(loaded.model, cell, recipe, stored).values()) for cell in cells)
+    model, stored = given.loaded.model, given.stored
+    wanted = sum(sum(_expected(model, cell, recipe, stored).values()) for cell in given.cells)
     free = shutil.disk_usage(new).free
     if wanted > free:
         what = f"no room on the disk: the exports take about {wanted / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free"
@@ -114,29 +145,19 @@ def _expected(model: Any, cell: Cell, recipe: ExportRecipe, stored: str) -> dict
     return sizes.expected(model, plan, cell.format.name, cell.format.others(cell.asked, stored))
 
 
-def _made(
-    original: Loaded, checkpoint: Path, cells: Sequence[Cell], stored: str, recipe: ExportRecipe, texts: Texts,
-    calibration: Calibration | None, out: Output, progress: Progress,
-) -> tuple[dict[str, Finished], Basis]:  # fmt: skip
-    """Every export, written and verified. The folders are in `out.new` afterwards: itself for one, one each for several."""
-    from ptft.stages.export.integers import Integers
-    from ptft.stages.export.verifying import Verifier
-
-    maker = Maker(Integers(original, recipe, calibration, progress), stored, out.state / "made", progress)
-    made = maker.make(cells)
-    before, parameters = sizes.in_memory(original.model), count_parameters(original.model)[0]
-    verifier = Verifier(original, checkpoint, texts, out.state / "verifying", recipe)
+def _verified(
+    verifier: Verifier, maker: Maker, cells: Sequence[Cell], progress: Progress
+) -> tuple[Verified, dict[str, Verified]]:
+    """What was found of the original, and of each export by its name."""
+    found = {}
     with progress.step("verifying in fresh processes", total=1 + len(cells), unit="models") as step:
-        first = verifier.original()
+        original = verifier.original()
         step.advance()
-        found = {}
+        verifier.together([(maker.folder(cell), cell.format.runtime) for cell in cells])
         for cell in cells:
-            verified = verifier.export(maker.folder(cell), cell.format.runtime)
-            found[cell.name] = Finished(cell, made[cell.name], verified)
+            found[cell.name] = verifier.export(maker.folder(cell), cell.format.runtime)
             step.advance()
-    for cell in cells:
-        _link(maker.folder(cell), out.new / cell.name if len(cells) > 1 else out.new)
-    return found, Basis(original, before, parameters, texts, calibration, first)
+    return original, found
 
 
 def _link(folder: Path, new: Path) -> None:

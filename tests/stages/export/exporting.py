@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +43,20 @@ def exported(
     new, state, progress = folder / "new", folder / "state", Silent()
     for made in (new, state):
         made.mkdir(parents=True, exist_ok=True)
+    if not (state / "verifying").exists():
+        (state / "verifying").symlink_to(_measured(), target_is_directory=True)
     given = {"verify": rows, "calibration": calibration}
     inputs = Inputs({name: expand([str(path)]) for name, path in given.items() if path}, {"model": model})
     recipe = ExportRecipe(**{"speed": False, "calibration": str(calibration or ""), **knobs})
     return run(recipe, inputs, Output(folder, new, state), progress), new, progress
+
+
+@functools.cache
+def _measured() -> Path:
+    """What was measured in this test session: kept by the content of model and rows, so that no process runs twice."""
+    folder = Path(tempfile.mkdtemp(prefix="ptft-measured-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def report_of(folder: Path) -> Any:

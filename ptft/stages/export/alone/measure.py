@@ -177,6 +177,11 @@ def measured(given: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     given = options()
     sys.modules["ptft"] = None  # type: ignore[assignment]  # any import of it fails: nobody else has it
+    for one in given.get("each", [given]):
+        report(one)
+
+
+def report(given: dict[str, Any]) -> None:
     try:
         found = measured(given)
     except (Exception, SystemExit) as error:

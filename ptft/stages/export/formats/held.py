@@ -57,9 +57,14 @@ class Job:
 class Format(Protocol):
     """name: as `--format` says it. packages: that its files were written and verified with. runtime: what verifies them."""
 
-    name: FormatName
-    packages: tuple[str, ...]
-    runtime: Runtime
+    @property
+    def name(self) -> FormatName: ...
+
+    @property
+    def packages(self) -> tuple[str, ...]: ...
+
+    @property
+    def runtime(self) -> Runtime: ...
 
     def lacks(self, asked: Asked, recipe: ExportRecipe) -> str:
         """Why it holds no such weights; "" where it does."""
@@ -172,6 +177,10 @@ class _Onnx:
     runtime: Runtime = "onnx"
 
     def lacks(self, asked: Asked, recipe: ExportRecipe) -> str:
+        if recipe.operators == "standard" and asked.activations == "dynamic":
+            return "ONNX's own operators round no inputs as they come: int8-static, or operators=fused"
+        if recipe.operators == "standard" and not recipe.symmetric and asked.precision in ("int4", "mixed"):
+            return "TensorRT takes no zero points: symmetric=true, or operators=fused"
         return _floats(asked, ("fp32", "fp16"), "ONNX Runtime computes bfloat16 on few devices: fp16 or fp32")
 
     def refuse(self, loaded: Loaded) -> None:
@@ -198,7 +207,8 @@ class _Onnx:
     def write(self, job: Job, out: Path) -> tuple[str, ...]:
         from ptft.stages.export.formats import onnx, onnx_weights
 
-        arithmetic = onnx_weights.Arithmetic.of(job.plan, job.ranges)
+        standard = job.recipe.operators == "standard"
+        arithmetic = onnx_weights.Arithmetic.of(job.plan, job.ranges, standard=standard)
         onnx.write(job.loaded, job.quantised, out, arithmetic, graph=job.graph(job.asked.precision == "fp16"))
         return ()
 

@@ -19,6 +19,7 @@ from ptft.stages.export.formats.onnx_operators import Tracer, in_place
 OPSET = 21  # the first with 4-bit types and blocked DequantizeLinear
 PAST, PRESENT = "past_key_values.{}.{}", "present.{}.{}"  # optimum's names: a layer, then "key" or "value"
 KEPT = "num_logits_to_keep"
+SHARES = "past_present_share_buffer"  # onnxruntime-genai's name, in the graph's metadata
 END = 2**62  # of a slice, past any text
 _EACH = ("Add", "Cast", "Div", "Mul", "Tanh")  # what may follow the output layer: a bias, a scale, Gemma's soft cap
 ELSEWHERE = "export it in another format, such as --format torchao"
@@ -48,6 +49,8 @@ def traced(loaded: Loaded, dtype: Any = torch.float32, *, standard: bool = False
     fused(made.graph)
     if loaded.kind == "causal" and not standard:
         _with_kept(made.graph)
+        if _shares(made.graph):
+            made.metadata_props[SHARES] = "true"
     return made
 
 
@@ -215,6 +218,19 @@ def _with_kept(graph: Any) -> None:
     node.replace_input_with(0, last)
     for value in (node.outputs[0], graph.outputs[0]):
         value.shape = ir.Shape(["batch", "kept_length", value.shape[2]])
+
+
+def _shares(graph: Any) -> bool:
+    """Whether one buffer, longer than the text, can be both past and present: GroupQueryAttention, which writes in place and is
+    told of the length, reads the cache; whatever else asks for its sizes does not ask for its length."""
+    past = [value for value in graph.inputs if str(value.name).startswith("past_key_values.")]
+    readers = [node for value in past for node, _ in value.uses()]
+    return bool(past) and all(node.op_type == "GroupQueryAttention" or _asks_for_rows(node) for node in readers)
+
+
+def _asks_for_rows(node: Any) -> bool:
+    attributes = {name: found.value for name, found in node.attributes.items()}
+    return bool(node.op_type == "Shape" and attributes.get("start", 0) == 0 and attributes.get("end") == 1)
 
 
 def _sizes(value: Any) -> Any:

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,20 @@ def run(options: Mapping[str, Any], report: Path) -> dict[str, Any]:
     if code or not report.is_file():
         raise _failure(options, code, report, said)
     return read(report)
+
+
+def run_each(jobs: Sequence[tuple[Mapping[str, Any], Path]]) -> None:
+    """Several jobs of one runtime in one process, each with its report. One that fails leaves none, nor do those after it."""
+    first = jobs[0][1]
+    each = [{**options, "report": str(report)} for options, report in jobs]
+    _ended(
+        [sys.executable, str(SCRIPT), orjson.dumps({"each": each}).decode()],
+        first.with_suffix(".log"),
+        first.parent / "modules",
+    )
+    for _, report in jobs:
+        if report.is_file() and "error" in read(report):
+            report.unlink()
 
 
 def _ended(command: list[str], said: Path, modules: Path) -> int:

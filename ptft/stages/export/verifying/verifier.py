@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ import ptft
 from ptft.core import modeling_mean_pooled
 from ptft.core.files import hash_file, hash_value
 from ptft.core.models import Loaded
-from ptft.core.weights import tensors
+from ptft.core.weights import stored_type
 from ptft.stages.export.recipe import ExportRecipe
 from ptft.stages.export.rows import Texts
 from ptft.stages.export.verifying import comparing, processes
@@ -27,9 +27,9 @@ REFERENCE_BYTES = 512 * 2**20  # of the original's logits that exports are compa
 REPEATS = 3
 LEAST_AGREEMENT = 0.9  # of tokens generated with the cache; fewer are said
 NOT_WEIGHTS = ("export.json", "run.json", "rejected.jsonl", "README.md")
-DTYPES = {"F16": "float16", "BF16": "bfloat16"}
 DEQUANTISED = "read by transformers, which dequantises it: install llama-cpp-python for llama.cpp's speed"
 Settings = dict[str, Any]
+Runtime = Literal["torch", "onnx", "gguf"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,16 @@ class _Found:
 
     report: Mapping[str, Any]
     arrays: Path
+    reference: Path
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What one process shall do, and where it leaves what."""
+
+    options: dict[str, Any]
+    report: Path
+    found: Path
     reference: Path
 
 
@@ -62,21 +72,40 @@ class Verifier:
         speed = _speed(timed.report) if self.recipe.speed else None
         return self._verified(self._first, speed, ())
 
-    def export(self, folder: Path, runtime: Literal["torch", "onnx", "gguf"]) -> Verified:
+    def export(self, folder: Path, runtime: Runtime) -> Verified:
         """gguf: in llama.cpp; where that is not installed, in transformers, whose speed is not the file's."""
         if runtime == "gguf":
             return self._gguf(folder)
-        settings = self._settings("auto", trust=self._has_own_code) if runtime == "torch" else self._settings("auto")
-        settings |= {"provider": self.recipe.provider} if runtime == "onnx" else {}
-        found = self._run(folder, runtime, settings, (*self._times, self._judged, "claims"))
+        found = self._run(folder, *self._asked(runtime))
         return self._verified(found, _speed(found.report) if self.recipe.speed else None, ())
 
+    def together(self, exports: Sequence[tuple[Path, Runtime]]) -> None:
+        """Where nothing is timed, one process measures all exports that a runtime loads; `export` then finds what it left.
+
+        What fails here is left for `export`, which says how.
+        """
+        if self.recipe.speed:
+            return
+        jobs = [self._job(folder, *self._asked(runtime)) for folder, runtime in exports]
+        todo = [job for job in jobs if not job.report.is_file()]
+        for script in sorted({job.options["runtime"] for job in todo}):
+            processes.run_each([(job.options, job.report) for job in todo if job.options["runtime"] == script])
+
+    def _asked(self, runtime: Runtime) -> tuple[str, Settings, tuple[str, ...]]:
+        """The script, its settings, and what it shall measure."""
+        if runtime == "gguf" and _has_llama_cpp():
+            # its cache is made whole when it loads: for one long row, or for a batch of prompts
+            return "llama_cpp", {"context": self.lines.longest, "rows": 1}, (self._judged, "claims")
+        if runtime == "gguf":
+            return "gguf", self._settings("float32"), (self._judged, "claims")
+        settings = self._settings("auto", trust=runtime == "torch" and self._has_own_code)
+        settings |= {"provider": self.recipe.provider} if runtime == "onnx" else {}
+        return runtime, settings, (*self._times, self._judged, "claims")
+
     def _gguf(self, folder: Path) -> Verified:
-        if importlib.util.find_spec("llama_cpp") is None:
-            found = self._run(folder, "gguf", self._settings("float32"), (self._judged, "claims"))
+        found = self._run(folder, *self._asked("gguf"))
+        if not _has_llama_cpp():
             return self._verified(found, None, (DEQUANTISED,))
-        # its cache is made whole when it loads: for one long row, or for a batch of prompts
-        found = self._run(folder, "llama_cpp", {"context": self.lines.longest, "rows": 1}, (self._judged, "claims"))
         if not self.recipe.speed:
             return self._verified(found, None, ())
         context = self.lines.prompt + self.lines.new + 1
@@ -115,35 +144,30 @@ class Verifier:
 
     @cached_property
     def _stored(self) -> str:
-        """The type that most of the original's bytes are of."""
-        sizes: dict[str, int] = {}
-        for tensor in tensors(self.folder):
-            sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.bytes
-        return DTYPES.get(max(sizes, key=lambda name: sizes[name], default=""), "float32")
+        return stored_type(self.folder)
 
     def _run(self, folder: Path, runtime: str, settings: Settings, what: tuple[str, ...]) -> _Found:
         """Results are kept by the content of the folder, the rows and the settings: what was measured is not measured again."""
+        job = self._job(folder, runtime, settings, what)
+        if not job.report.is_file():
+            processes.run(job.options, job.report)
+        return _Found(processes.read(job.report), job.found, job.reference)
+
+    def _job(self, folder: Path, runtime: str, settings: Settings, what: tuple[str, ...]) -> _Job:
         options = self._options(runtime, settings, what)
         files = {str(path.relative_to(folder)): hash_file(path) for path in _files(folder)}
         first = folder == self.folder and "dtype" in settings and settings["dtype"] == "float32"
         against = "" if first or self._judged not in what else str(self._first.arrays.parent)
         texts = [hash_file(self.rows), hash_file(self.prompts), os.environ.get("OMP_NUM_THREADS", "")]
         key = hash_value([ptft.__version__, options, files, texts, Path(against).name])[:16]
-        place = self.scratch / "results" / key
+        place = (self.scratch / "results" / key).absolute()
         place.mkdir(parents=True, exist_ok=True)
-        report, found = place / "report.json", place / "found.npz"
-        reference = place / "reference.npy" if first else Path(against) / "reference.npy"
-        if not report.is_file():
-            paths = {
-                "rows": self.rows,
-                "windows": self.prompts,
-                "found": found,
-                "reference": reference,
-                "folder": folder,
-            }
-            given = {name: str(path.absolute()) for name, path in paths.items()}
-            processes.run({**options, **given, "writes": first}, report.absolute())
-        return _Found(processes.read(report), found, reference)
+        reference = (place if first else Path(against).absolute()) / "reference.npy"
+        paths = {
+            "rows": self.rows, "windows": self.prompts, "found": place / "found.npz", "reference": reference, "folder": folder
+        }  # fmt: skip
+        given = {name: str(path.absolute()) for name, path in paths.items()}
+        return _Job({**options, **given, "writes": first}, place / "report.json", place / "found.npz", reference)
 
     def _options(self, runtime: str, settings: Settings, what: tuple[str, ...]) -> dict[str, Any]:
         pad = getattr(self.loaded.model.config, "pad_token_id", None)
@@ -171,6 +195,10 @@ class Verifier:
             if self._judged == "rows":
                 return comparing.of_tokens(old, new, self.lines)
             return comparing.of_head(old, new, self.loaded, self.texts, self.lines)
+
+
+def _has_llama_cpp() -> bool:
+    return importlib.util.find_spec("llama_cpp") is not None
 
 
 def _files(folder: Path) -> list[Path]:
