@@ -201,7 +201,7 @@ def test_integers_for_activations_too(llama: Traced, tmp_path: Path) -> None:
     """Dynamic and static W8A8: as torch with inputs rounded as they are (dynamic: to one scale a pass, not one a token)."""
     llama.restore()
     model, calibration = llama.loaded.model, calibration_of(llama.loaded, tiny.TEXTS)
-    for kind in ("dynamic", "static"):
+    for kind, close in (("dynamic", 0.05), ("static", 0.01)):
         llama.restore()
         plan = plan_for(model, Scheme(8, 0, activations=kind))
         found = ranges(model, plan, calibration)
@@ -210,7 +210,7 @@ def test_integers_for_activations_too(llama: Traced, tmp_path: Path) -> None:
         with quantised_inputs(model, plan, found):
             expected = logits(model)
         answers = logits(load(tmp_path / kind).model)
-        assert 0 < np.abs(answers - expected).max() < 0.03 * np.abs(expected).max()
+        assert 0 < np.abs(answers - expected).max() < close * np.abs(expected).max()
 
 
 def test_halves_of_gpt2_whose_matrices_are_stored_the_other_way_round(tmp_path: Path) -> None:
@@ -224,10 +224,11 @@ def test_halves_of_gpt2_whose_matrices_are_stored_the_other_way_round(tmp_path: 
     write(made.loaded, {}, tmp_path / "fp16", graph=made.graph)
     assert {found.dtype for found in tensors(tmp_path / "fp16")} == {"F16"}
     assert made.loaded.model.dtype.itemsize == 4
-    for folder in (tmp_path / "fp16", exported(made, tmp_path / "int4", Scheme(4, 32))):
-        found, expected = logits(load(folder).model), logits(made.loaded.model)
+    plain = logits(made.loaded.model)
+    exported(made, tmp_path / "int4", Scheme(4, 32))
+    for name, expected in (("fp16", plain), ("int4", logits(made.loaded.model))):
+        found = logits(load(tmp_path / name).model)
         assert np.abs(found - expected).max() < 0.005 * np.abs(expected).max()
-        assert len(np.unique(expected)) > 1000
 
 
 def test_logits_of_the_last_tokens_alone(llama: Traced, tmp_path: Path) -> None:
@@ -302,6 +303,37 @@ def test_a_prompt_costs_the_output_layer_once(llama: Traced, tmp_path: Path, alo
     last = made._pass(ids, kept=1)
     assert whole.shape == (2, 10, 4000) and last.shape == (2, 1, 4000)
     assert np.allclose(whole[:, -1:], last, atol=1e-5)
+
+
+def test_generating_asks_for_logits_of_the_last_token_alone(
+    llama: Traced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With beams and padding on the left, what is said is what the model says."""
+    import torch
+
+    folder = exported(llama, tmp_path / "int8", *SCHEMES["int8"])
+    again, asked = load(folder), []
+    session = again.model.session
+    run = session.run
+    monkeypatch.setattr(session, "run", lambda given: asked.append(run(given)) or asked[-1])
+    ids = torch.arange(5, 21).reshape(2, 8)
+    mask = torch.ones_like(ids)
+    mask[1, :3] = 0
+    ids[1, :3] = 1
+    for beams in (1, 3):
+        how = {
+            "attention_mask": mask,
+            "max_new_tokens": 6,
+            "do_sample": False,
+            "num_beams": beams,
+            "eos_token_id": None,
+        }
+        with torch.inference_mode():
+            said = [found.model.generate(ids, **how).tolist() for found in (again, llama.loaded)]
+        assert said[0] == said[1]
+    assert {tuple(found["logits"].shape[1:]) for found in asked} == {(1, 4000)}
+    assert again.model(input_ids=ids).logits.shape == (2, 8, 4000)
+    assert np.allclose(again.model(input_ids=ids, logits_to_keep=2).logits, again.model(input_ids=ids).logits[:, -2:])
 
 
 def test_a_decoder_has_no_views_around_attention_and_sums_in_its_norms(llama: Traced) -> None:

@@ -100,6 +100,7 @@ def test_the_graph_is_what_tensorrt_takes(made: Exported) -> None:
     by_output = {name: node for node in model.graph.node for name in node.output}
     assert {node.domain for node in model.graph.node} == {""} and [found.domain for found in model.opset_import] == [""]
     assert 9 <= model.opset_import[0].version <= 23
+    assert not model.metadata_props  # which would tell that one buffer may be past and present
     kinds = {node.op_type for node in model.graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     assert not kinds & {"DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul"}
