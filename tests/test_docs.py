@@ -12,8 +12,8 @@ from ptft.core.recipes import knobs
 
 ROOT = Path(__file__).parent.parent
 READMES = [ROOT / "README.md", ROOT / "docs" / "README.zh.md"]
-FILES = (".jsonl", ".html", ".json", ".md", ".onnx", ".parquet", ".jinja", ".png")
-STAGE_PAGES = ("clean", "tokenizer", "pack", "pretrain", "finetune", "eval")
+FILES = (".jsonl", ".html", ".json", ".md", ".onnx", ".gguf", ".parquet", ".jinja", ".png")
+STAGE_PAGES = ("clean", "tokenizer", "pack", "pretrain", "finetune", "eval", "export")
 PAIRS = [READMES, *([ROOT / "docs" / f"{name}.md", ROOT / "docs" / f"{name}.zh.md"] for name in STAGE_PAGES)]
 PAGES = [page for pair in PAIRS for page in pair]
 FLAGS = {

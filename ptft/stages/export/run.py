@@ -151,9 +151,9 @@ def _verified(
     """What was found of the original, and of each export by its name."""
     found = {}
     with progress.step("verifying in fresh processes", total=1 + len(cells), unit="models") as step:
+        verifier.together([(maker.folder(cell), cell.format.runtime) for cell in cells])
         original = verifier.original()
         step.advance()
-        verifier.together([(maker.folder(cell), cell.format.runtime) for cell in cells])
         for cell in cells:
             found[cell.name] = verifier.export(maker.folder(cell), cell.format.runtime)
             step.advance()

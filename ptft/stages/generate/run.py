@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.core.chat import encode_prompt, ensure_template, stop_ids
+from ptft.core.contracts import best_of
 from ptft.core.errors import InputError, UsageError
 from ptft.core.models import Loaded
 from ptft.core.prompting import encode_sources, prefix_of
@@ -25,7 +26,7 @@ def generate(recipe: GenerateRecipe, model: str, prompt: str) -> Iterator[str]:
     """
     from ptft.core.models import load
 
-    folder = Path(model)
+    folder = best_of(Path(model))
     loaded = load(folder, dtype=dtype_here(folder))
     if loaded.kind not in ("causal", "seq2seq"):
         remedy = "name a causal checkpoint or an encoder-decoder: a pretrained one, or one fine-tuned from it"

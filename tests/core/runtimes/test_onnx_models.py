@@ -202,6 +202,7 @@ def test_a_cacheless_decoder_goes_on_token_by_token(tmp_path):
     loaded, _ = causal(tmp_path / "causal")
     ids = torch.tensor([loaded.tokenizer(tiny.TEXTS[0])["input_ids"]])
     whole = loaded.model(input_ids=ids).logits
+    torch.testing.assert_close(loaded.model(input_ids=ids, logits_to_keep=2).logits, whole[:, -2:])
     cache, parts = None, []
     for place in range(ids.shape[1]):
         made = loaded.model(input_ids=ids[:, place : place + 1], past_key_values=cache, use_cache=True)

@@ -47,10 +47,19 @@ def test_without_files_sentences_in_two_languages_are_read(causal: Loaded, tmp_p
     assert span.texts == list(QUESTIONS) and span.pairs == list(BUILT_IN)
 
 
-def test_the_first_rows_are_taken_and_their_places_told(causal: Loaded, tmp_path: Path) -> None:
-    found = read(causal, tmp_path, [{"body": text} for text in tiny.TEXTS], limit=3, text="body")
-    assert found.texts == tiny.TEXTS[:3] and not found.built_in
-    assert found.places == [("rows.jsonl", 1), ("rows.jsonl", 2), ("rows.jsonl", 3)]
+def test_rows_are_drawn_in_their_order_and_their_places_told(causal: Loaded, tmp_path: Path) -> None:
+    rows = [{"body": text} for text in tiny.TEXTS]
+    assert read(causal, tmp_path, rows, text="body").texts == tiny.TEXTS
+    found = read(causal, tmp_path, rows, limit=3, text="body")
+    lines = [line for _, line in found.places]
+    assert lines == sorted(set(lines)) and len(lines) == 3 and not found.built_in
+    assert found.texts == [tiny.TEXTS[line - 1] for line in lines] and {name for name, _ in found.places} == {
+        "rows.jsonl"
+    }
+    many = [{"body": f"row {number}"} for number in range(200)]
+    drawn = read(causal, tmp_path, many, limit=20, text="body")
+    assert drawn.texts == read(causal, tmp_path, many, limit=20, text="body").texts
+    assert max(line for _, line in drawn.places) > 100 and min(line for _, line in drawn.places) < 100
 
 
 def test_conversations_are_written_with_the_models_template(causal: Loaded, tmp_path: Path) -> None:

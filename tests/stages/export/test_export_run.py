@@ -66,7 +66,10 @@ def test_several_have_folders_of_their_own_and_a_best(several: tuple[Any, Path, 
     assert EXPORT.is_valid(folder) and best_of(folder) == folder / listed["best"]
     for name, summary in listed["exports"].items():
         own = report_of(folder / name)
-        assert own["verify"] == {"built_in": False, **summary["verify"]} and summary["bytes"] == own["bytes"]["after"]["total"]
+        assert (
+            own["verify"] == {"built_in": False, **summary["verify"]}
+            and summary["bytes"] == own["bytes"]["after"]["total"]
+        )
         assert result.metrics[name]["bytes_after"] == summary["bytes"]
     assert any(f"{listed['best']} (best)" in row for row in progress.tables[0].rows for row in row)
     assert len(progress.tables) == 2, "speed was not measured"

@@ -110,5 +110,7 @@ def test_formats_are_those_that_the_recipe_names() -> None:
 
 if __name__ == "__main__":
     text = PAGE.read_text(encoding="utf-8")
-    changed = re.sub(r"(?s)(<!-- table -->\n).*?(<!-- /table -->)", lambda found: f"{found[1]}{table()}\n{found[2]}", text)
+    changed = re.sub(
+        r"(?s)(<!-- table -->\n).*?(<!-- /table -->)", lambda found: f"{found[1]}{table()}\n{found[2]}", text
+    )
     PAGE.write_text(changed, encoding="utf-8")

@@ -86,7 +86,8 @@ class Tracer:
         if "lengths" not in self._shared:
             whole = _size(self.mask, 1)
             self._shared["lengths"] = ((whole - 1).expand(batch), whole)
-        return self._shared["lengths"]
+        found: tuple[Any, Any] = self._shared["lengths"]
+        return found
 
     def _new_lengths(self, query: Any) -> Any:
         """`query_seqlens`, (batch,), int32: without it the kernel takes several new tokens after a cache of one row only."""
@@ -135,7 +136,8 @@ class Tracer:
             rows = torch.arange(cos.shape[0] * tokens).reshape(cos.shape[0], tokens).expand(batch, -1)
             self._shared[key] = (rows, *tables)
             self._shared[f"{key} kept"] = cos
-        return self._shared[key]
+        found: tuple[Any, Any, Any] = self._shared[key]
+        return found
 
 
 def _size(tensor: Any, axis: int) -> Any:

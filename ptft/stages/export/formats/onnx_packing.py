@@ -41,7 +41,7 @@ class Blocks:
     @property
     def padding(self) -> int:
         """Weights past the end of a row."""
-        return self.scales.shape[1] * self.block - self.width
+        return int(self.scales.shape[1]) * self.block - self.width
 
 
 @dataclass(frozen=True)

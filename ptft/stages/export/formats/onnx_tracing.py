@@ -75,7 +75,7 @@ def _untraceable(loaded: Loaded, why: str) -> InputError:
 # ---------------------------------------------------------------- what is traced
 
 
-class _Decoder(torch.nn.Module):
+class _Decoder(torch.nn.Module):  # type: ignore[misc]
     """input_ids, attention_mask, position_ids and the cache -> logits and the cache with the new tokens."""
 
     def __init__(self, model: Any, tracer: Tracer | None) -> None:
@@ -128,14 +128,14 @@ class _Decoder(torch.nn.Module):
         return found.logits, {layer: (kept.keys, kept.values) for layer, kept in enumerate(cache.layers)}
 
 
-class _Headed(torch.nn.Module):
+class _Headed(torch.nn.Module):  # type: ignore[misc]
     """input_ids, attention_mask and token_type_ids (of families that tell the texts of a pair apart) -> the head's outputs."""
 
     def __init__(self, model: Any, tracer: Tracer | None, loaded: Loaded) -> None:
         super().__init__()
         self.model, self.tracer = model, tracer
         text = model.config.get_text_config()
-        typed = "token_type_ids" in loaded.tokenizer.model_input_names and getattr(text, "type_vocab_size", 0)
+        typed = "token_type_ids" in loaded.tokenizer.model_input_names and bool(getattr(text, "type_vocab_size", 0))
         self.inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if typed else [])]
         self.outputs = ["start_logits", "end_logits"] if loaded.kind == "span" else ["logits"]
 

@@ -80,16 +80,16 @@ class Verifier:
         return self._verified(found, _speed(found.report) if self.recipe.speed else None, ())
 
     def together(self, exports: Sequence[tuple[Path, Runtime]]) -> None:
-        """Where nothing is timed, one process measures all exports that a runtime loads; `export` then finds what it left.
+        """Where nothing is timed, one process measures the original and all exports; `original` and `export` find what it left.
 
-        What fails here is left for `export`, which says how.
+        What fails here is left for them, who say how.
         """
         if self.recipe.speed:
             return
-        jobs = [self._job(folder, *self._asked(runtime)) for folder, runtime in exports]
-        todo = [job for job in jobs if not job.report.is_file()]
-        for script in sorted({job.options["runtime"] for job in todo}):
-            processes.run_each([(job.options, job.report) for job in todo if job.options["runtime"] == script])
+        jobs = [self._first_job, *(self._job(folder, *self._asked(runtime)) for folder, runtime in exports)]
+        todo = [(job.options, job.report) for job in jobs if not job.report.is_file()]
+        if todo:
+            processes.run_each(todo)
 
     def _asked(self, runtime: Runtime) -> tuple[str, Settings, tuple[str, ...]]:
         """The script, its settings, and what it shall measure."""
@@ -117,8 +117,12 @@ class Verifier:
     @cached_property
     def _first(self) -> _Found:
         """The original in float32, which the others are compared with."""
+        return self._done(self._first_job)
+
+    @cached_property
+    def _first_job(self) -> _Job:
         times = self._times if self._stored == "float32" else ()
-        return self._run(self.folder, "torch", self._settings("float32"), (*times, self._judged, "claims"))
+        return self._job(self.folder, "torch", self._settings("float32"), (*times, self._judged, "claims"))
 
     def _timed(self, folder: Path, runtime: str, settings: Settings) -> _Found:
         return self._run(folder, runtime, settings, self._times) if self.recipe.speed else self._first
@@ -149,6 +153,11 @@ class Verifier:
     def _run(self, folder: Path, runtime: str, settings: Settings, what: tuple[str, ...]) -> _Found:
         """Results are kept by the content of the folder, the rows and the settings: what was measured is not measured again."""
         job = self._job(folder, runtime, settings, what)
+        if self._judged in what and job.report != self._first_job.report:
+            self._done(self._first_job)  # which others are compared with
+        return self._done(job)
+
+    def _done(self, job: _Job) -> _Found:
         if not job.report.is_file():
             processes.run(job.options, job.report)
         return _Found(processes.read(job.report), job.found, job.reference)
@@ -157,7 +166,7 @@ class Verifier:
         options = self._options(runtime, settings, what)
         files = {str(path.relative_to(folder)): hash_file(path) for path in _files(folder)}
         first = folder == self.folder and "dtype" in settings and settings["dtype"] == "float32"
-        against = "" if first or self._judged not in what else str(self._first.arrays.parent)
+        against = "" if first or self._judged not in what else str(self._first_job.report.parent)
         texts = [hash_file(self.rows), hash_file(self.prompts), os.environ.get("OMP_NUM_THREADS", "")]
         key = hash_value([ptft.__version__, options, files, texts, Path(against).name])[:16]
         place = (self.scratch / "results" / key).absolute()
