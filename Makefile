@@ -28,7 +28,7 @@ TRAIN := $(D)/split/train.jsonl
 TEST := $(D)/split/test.jsonl
 TASKS := $(foreach seed,$(SEEDS),$(foreach init,base scratch,$(D)/task-$(init)-$(seed)/run.json))
 SCORES := $(foreach seed,$(SEEDS),$(foreach model,base scratch tfidf,$(D)/eval-$(model)-$(seed)/run.json))
-EXPORTS := $(D)/eval-export-int8/run.json $(D)/eval-export-int4/run.json $(D)/exports-base/run.json
+EXPORTS := $(D)/eval-export-int8-dynamic/run.json $(D)/eval-export-int4/run.json $(D)/exports-base/run.json
 
 demo: $(D)/eval-text/run.json $(D)/instruction/run.json $(SCORES) $(EXPORTS)
 	@$(BIN)/python recipes/demo/table.py $(D)
@@ -89,7 +89,7 @@ $(D)/eval-scratch-%/run.json: $(D)/task-scratch-%/run.json FORCE
 	$(PTFT) eval $(D)/task-scratch-$* $(TEST) -o $(D)/eval-scratch-$*
 
 $(D)/exports/run.json: $(D)/task-base-1/run.json FORCE
-	$(PTFT) export $(D)/task-base-1 --to int8,int4 --format onnx --calibration $(TRAIN) --verify $(D)/split/val.jsonl -o $(D)/exports
+	$(PTFT) export $(D)/task-base-1 --to int8-dynamic,int4 --format onnx --calibration $(TRAIN) --verify $(D)/split/val.jsonl -o $(D)/exports
 
 $(D)/eval-export-%/run.json: $(D)/exports/run.json $(D)/eval-base-1/run.json FORCE
 	$(PTFT) eval $(D)/exports/$*-onnx $(TEST) --against $(D)/eval-base-1 -o $(D)/eval-export-$*

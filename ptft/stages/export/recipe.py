@@ -29,10 +29,10 @@ class ExportRecipe(Recipe):
     )  # fmt: skip
     group_size: Literal[32, 64, 128] = knob(32, "weights that share an int4 scale, where --to does not say")
     symmetric: bool = knob(True, "no zero points; false: each group of int4 has one (onnx, gguf as Q4_1, torchao)")
-    embeddings: Literal["auto", "full", "int8", "int4"] = knob(
-        "auto",
-        "embeddings and output layer; auto: int8 in onnx and gguf, as they are in torchao and compressed-tensors",
-    )
+    embeddings: Literal["auto", "full", "int8", "int6", "int4"] = knob(
+        "auto", "embeddings and output layer; auto: int8 in onnx and gguf, as they are in torchao and compressed-tensors; int6: "
+        "gguf's Q6_K, as llama.cpp's own files have it",
+    )  # fmt: skip
     keep: tuple[str, ...] = knob(
         (), "ends of names of layers that stay as they are, e.g. down_proj,layers.0.mlp.up_proj"
     )

@@ -142,7 +142,8 @@ def _refuse_full(given: _Given, recipe: ExportRecipe, new: Path) -> None:
 def _expected(model: Any, cell: Cell, recipe: ExportRecipe, stored: str) -> dict[str, int]:
     """Bytes by class. `mixed` counts as its smallest scheme, before the sensitivity pass."""
     plan = {} if cell.asked.is_float else cell.format.plan(model, cell.asked, recipe)
-    return sizes.expected(model, plan, cell.format.name, cell.format.others(cell.asked, stored))
+    typed = cell.format.typed(model, cell.asked, recipe)
+    return sizes.expected(model, plan, cell.format.name, cell.format.others(cell.asked, stored), typed)
 
 
 def _verified(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,13 @@ def _every_class(found: Counter[str]) -> dict[str, int]:
 # ---------------------------------------------------------------- what there will be
 
 
-def expected(model: Any, plan: Plan, format_name: str, others: str = "float32") -> dict[str, int]:
+def expected(
+    model: Any, plan: Plan, format_name: str, others: str = "float32", typed: Collection[str] = ()
+) -> dict[str, int]:
     """Bytes by class of an export, from shapes alone (the model may be on torch's meta device): bits x weights, and what the
     format adds.
 
-    plan: by the names of `named_parameters`; {}: nothing is quantised. others: the type of what is not, and in torchao and
+    plan: by the names of `named_parameters`; {}: nothing is quantised. typed: weights that GGUF holds as Q6_K. others: the type of what is not, and in torchao and
     compressed-tensors of scales, by torch's name; of gguf, of matrices alone: what has one dimension is float32 there.
     Constants of an ONNX graph are not counted. Raises `UsageError` for a format or a type that is none.
     """
@@ -71,7 +74,9 @@ def expected(model: Any, plan: Plan, format_name: str, others: str = "float32") 
     found: Counter[str] = Counter()
     for name, parameter in model.named_parameters():
         scheme = plan.get(name)
-        if scheme is None:
+        if name in typed:
+            size = _q6_k(parameter)
+        elif scheme is None:
             size = parameter.numel() * (4 if format_name == "gguf" and parameter.ndim == 1 else each)
         else:
             rows, width = reversed(parameter.shape) if id(parameter) in transposed else parameter.shape
@@ -80,6 +85,12 @@ def expected(model: Any, plan: Plan, format_name: str, others: str = "float32") 
     if format_name == "gguf":
         found["other"] += _rotary_factors(model.config)
     return _every_class(found)
+
+
+def _q6_k(parameter: Any) -> int:
+    """210 bytes of 256 weights; rows that are no multiple of that are Q8_0, as `gguf_blocks.fitting` has it."""
+    bytes_, weights = (210, 256) if parameter.shape[-1] % 256 == 0 else (34, 32)
+    return int(parameter.numel() * bytes_ // weights)
 
 
 def _transposed(model: Any) -> set[int]:

@@ -169,6 +169,17 @@ def test_layers_may_be_kept(tmp_path: Path, model: Path) -> None:
     assert report_of(folder)["plan"]["model.embed_tokens.weight"] == "int4 g32 rtn"
 
 
+def test_embeddings_may_be_as_llama_cpps_files_have_them(tmp_path: Path) -> None:
+    wide = exporting.causal(tmp_path / "model", hidden_size=256, num_hidden_layers=1, tie_word_embeddings=True)
+    _, folder, _ = exported(tmp_path / "out", wide, embeddings="int6", format=("gguf",), to=("int4-rtn",))
+    report = report_of(folder)
+    assert report["plan"]["model.embed_tokens.weight"] == "Q6_K" and not report["kept_in_full_precision"]
+    assert report["bytes"]["after"] == report["bytes"]["expected"]
+    assert report["bytes"]["after"]["embeddings"] == 400 * 210
+    with pytest.raises(InputError, match="GGUF files alone"):
+        exported(tmp_path / "no", wide, embeddings="int6", format=("onnx",))
+
+
 def test_a_broken_list_of_exports_is_no_list(tmp_path: Path) -> None:
     for text in ("{", "[1]", json.dumps({"best": 3}), json.dumps({"best": "gone"})):
         (tmp_path / "export.json").write_text(text)

@@ -1,6 +1,6 @@
 """Scheme x format x model: each is made, loads in a process where ptft cannot be imported, and answers as its export.json claims.
 
-The table in docs/export.md is made here: `python tests/stages/export/test_export_table.py` writes it, and a test holds the page to it.
+The table in docs/export.md and its Chinese twin is made here: `python tests/stages/export/test_export_table.py` writes it, and a test holds the pages to it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ptft.stages.export.asked import asked_of
 from ptft.stages.export.formats.held import FORMATS
 from ptft.stages.export.recipe import ExportRecipe, FormatName
 
-PAGE = Path(__file__).parents[3] / "docs" / "export.md"
+PAGES = [Path(__file__).parents[3] / "docs" / name for name in ("export.md", "export.zh.md")]
 SCHEMES = (
     "int8", "int8-dynamic", "int8-static", "int4-rtn", "int4-hqq", "int4-gptq", "int4-awq", "mixed", "fp16", "bf16", "fp32"
 )  # fmt: skip
@@ -99,9 +99,16 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def test_the_page_has_the_table() -> None:
-    shown = re.search(r"<!-- table -->\n(.*?)<!-- /table -->", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert shown and shown[1] == table() + "\n"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_page_has_the_table(page: Path) -> None:
+    shown = re.search(r"<!-- table -->\n(.*?)<!-- /table -->", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert shown and _cells(shown[1]) == _cells(table())
+
+
+def _cells(shown: str) -> list[list[str]]:
+    """Of the rows below the heading, whose words are each language's own; so are those for "causal"."""
+    lines = [[cell.strip() for cell in line.split("|")] for line in shown.strip().splitlines()[2:]]
+    return [[*line[:2], *("causal" if cell not in ("✓", "-", "") else cell for cell in line[2:])] for line in lines]
 
 
 def test_formats_are_those_that_the_recipe_names() -> None:
@@ -109,8 +116,9 @@ def test_formats_are_those_that_the_recipe_names() -> None:
 
 
 if __name__ == "__main__":
-    text = PAGE.read_text(encoding="utf-8")
-    changed = re.sub(
-        r"(?s)(<!-- table -->\n).*?(<!-- /table -->)", lambda found: f"{found[1]}{table()}\n{found[2]}", text
-    )
-    PAGE.write_text(changed, encoding="utf-8")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        changed = re.sub(
+            r"(?s)(<!-- table -->\n).*?(<!-- /table -->)", lambda found: f"{found[1]}{table()}\n{found[2]}", text
+        )
+        page.write_text(changed, encoding="utf-8")

@@ -44,7 +44,9 @@ def _session(folder: Path, providers: list[str]) -> onnxruntime.InferenceSession
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     graph = next(path for path in (folder / "model.onnx", folder / "onnx" / "model.onnx") if path.is_file())
-    return onnxruntime.InferenceSession(str(graph), options, providers)
+    # without it TensorRT turns the integers of a quantised graph into floats
+    given = [(name, {"trt_int8_enable": True}) if name.startswith("Tensorrt") else name for name in providers]
+    return onnxruntime.InferenceSession(str(graph), options, given)
 
 
 class Model:

@@ -178,4 +178,4 @@ def _refuse_unknown(weights: Mapping[str, Quantised | str], state: Mapping[str, 
 
 def how_to_load() -> str:
     """Two lines of Python, run where the folder is."""
-    return f'from llama_cpp import Llama\nmodel = Llama("{FILE}", n_ctx=0)'
+    return f'from llama_cpp import Llama\nmodel = Llama("DIR/{FILE}", n_ctx=0)'

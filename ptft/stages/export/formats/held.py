@@ -81,6 +81,9 @@ class Format(Protocol):
     def others(self, asked: Asked, stored: str) -> str:
         """torch's name of the type that what is not quantised gets. stored: that of the checkpoint."""
 
+    def typed(self, model: Any, asked: Asked, recipe: ExportRecipe) -> dict[str, str]:
+        """Weights that the plan leaves and that get a type of the format's own, {name: type}."""
+
     def write(self, job: Job, out: Path) -> tuple[str, ...]:
         """Write the folder; what a user must know of it."""
 
@@ -112,9 +115,15 @@ def _plan(model: Any, scheme: Scheme, recipe: ExportRecipe, outer: Scheme | None
 def _outer(recipe: ExportRecipe, default: Literal["full", "int8"], group: int) -> Scheme | None:
     """For embeddings and output layer, in groups of so many; 0: a scale a row."""
     asked = default if recipe.embeddings == "auto" else recipe.embeddings
-    if asked == "full":
+    if asked in ("full", "int6"):
         return None
     return Scheme(8, group) if asked == "int8" else Scheme(4, group or recipe.group_size, recipe.symmetric)
+
+
+def _six(recipe: ExportRecipe) -> str:
+    return (
+        "Q6_K is a type of GGUF files alone: embeddings=int8, or --format gguf" if recipe.embeddings == "int6" else ""
+    )
 
 
 def _floats(asked: Asked, held: tuple[str, ...], instead: str) -> str:
@@ -137,6 +146,8 @@ class _TorchAo:
     runtime: Runtime = "torch"
 
     def lacks(self, asked: Asked, recipe: ExportRecipe) -> str:
+        if _six(recipe):
+            return _six(recipe)
         if asked.activations == "static":
             return "torchao's files hold no ranges of a layer's inputs: int8-dynamic, or --format onnx"
         return _floats(asked, (), "the checkpoint itself is what torch loads in full precision")
@@ -154,6 +165,9 @@ class _TorchAo:
 
     def others(self, asked: Asked, stored: str) -> str:
         return stored
+
+    def typed(self, model: Any, asked: Asked, recipe: ExportRecipe) -> dict[str, str]:
+        return {}
 
     def write(self, job: Job, out: Path) -> tuple[str, ...]:
         from ptft.stages.export.formats import torchao
@@ -177,6 +191,8 @@ class _Onnx:
     runtime: Runtime = "onnx"
 
     def lacks(self, asked: Asked, recipe: ExportRecipe) -> str:
+        if _six(recipe):
+            return _six(recipe)
         if recipe.operators == "standard" and asked.activations == "dynamic":
             return "ONNX's own operators round no inputs as they come: int8-static, or operators=fused"
         if recipe.operators == "standard" and not recipe.symmetric and asked.precision in ("int4", "mixed"):
@@ -203,6 +219,9 @@ class _Onnx:
 
     def others(self, asked: Asked, stored: str) -> str:
         return "float16" if asked.precision == "fp16" else "float32"
+
+    def typed(self, model: Any, asked: Asked, recipe: ExportRecipe) -> dict[str, str]:
+        return {}
 
     def write(self, job: Job, out: Path) -> tuple[str, ...]:
         from ptft.stages.export.formats import onnx, onnx_weights
@@ -247,11 +266,19 @@ class _Gguf:
     def others(self, asked: Asked, stored: str) -> str:
         return {"fp32": "float32", "bf16": "bfloat16"}.get(asked.precision, "float16")
 
+    def typed(self, model: Any, asked: Asked, recipe: ExportRecipe) -> dict[str, str]:
+        from ptft.core.quantising import matrices, planning
+
+        if recipe.embeddings != "int6" or asked.is_float:
+            return {}
+        return {one.name: "Q6_K" for one in matrices.matrices(model) if planning.is_outer(model, one)}
+
     def write(self, job: Job, out: Path) -> tuple[str, ...]:
         from ptft.stages.export.formats import gguf, gguf_tokenizer
 
         others = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}[self.others(job.asked, job.stored)]
-        gguf.write(job.loaded, job.quantised, out, others)
+        typed = self.typed(job.loaded.model, job.asked, job.recipe)
+        gguf.write(job.loaded, {**job.quantised, **typed}, out, others)
         note = gguf_tokenizer.splitting(job.loaded.tokenizer).note
         return (note,) if note else ()
 
@@ -270,7 +297,7 @@ class _Compressed:
     def lacks(self, asked: Asked, recipe: ExportRecipe) -> str:
         if asked.activations == "static":
             return "ranges of a layer's inputs are not written in it: int8-dynamic, or --format onnx"
-        if recipe.embeddings in ("int8", "int4"):
+        if recipe.embeddings in ("int8", "int6", "int4"):
             return "its readers have no place for quantised embeddings: leave embeddings=auto, or choose another format"
         if not recipe.symmetric and asked.precision != "int8":
             return "transformers loads none of its files with zero points: symmetric=true, or another format"
@@ -292,6 +319,9 @@ class _Compressed:
 
     def others(self, asked: Asked, stored: str) -> str:
         return stored
+
+    def typed(self, model: Any, asked: Asked, recipe: ExportRecipe) -> dict[str, str]:
+        return {}
 
     def write(self, job: Job, out: Path) -> tuple[str, ...]:
         from ptft.stages.export.formats import compressed
