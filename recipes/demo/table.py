@@ -46,7 +46,10 @@ def pace(speed: dict) -> float:
 
 def classifiers() -> list[tuple[str, str]]:
     evals = {"fp32": "eval-base-1", "int8-dynamic-onnx": "eval-export-int8-dynamic", "int4-onnx": "eval-export-int4"}
-    return [(f"  {name}", f"{size:.2f} MB   {score(evals[name], 'f1'):.3f}   {times:.1f}x") for name, size, _, times in exports("exports")]
+    return [
+        (f"  {name}", f"{size:.2f} MB   {score(evals[name], 'f1'):.3f}   {times:.1f}x")
+        for name, size, _, times in exports("exports")
+    ]
 
 
 def bases() -> list[tuple[str, str]]:

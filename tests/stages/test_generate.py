@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,13 @@ def test_the_seed_decides_and_chat_works(model: Path) -> None:
     ]
     assert texts[0] == texts[1] != texts[2]
     assert "\ufffd" not in "".join(texts) and "<|im_" not in "".join(texts)
+
+
+def test_a_folder_of_several_exports_stands_for_its_best(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "exports" / "int8-torchao")
+    (tmp_path / "exports" / "export.json").write_text('{"best": "int8-torchao"}')
+    recipe = GenerateRecipe(temperature=0, max_new_tokens=8)
+    assert list(generate(recipe, str(tmp_path / "exports"), "今天")) == list(generate(recipe, str(model), "今天"))
 
 
 def test_pieces_are_whole_characters() -> None:

@@ -147,7 +147,8 @@ def _speed(found: Mapping[str, Finished], basis: Basis) -> Table | None:
     unit = "tokens/s" if generates else "texts/s"
     rows = [_paces(name, speed, first, generates) for name, speed in _speeds(found, basis)]
     title = "speed on this machine, one text and eight at a time"
-    columns = ("model", unit, "x", f"{unit}, 8", "x", "first, ms", "load, s", "memory, MB")
+    latency = "first, ms" if generates else "text, ms"
+    columns = ("model", unit, "x", f"{unit}, 8", "x", latency, "load, s", "memory, MB")
     return table_of(title, columns, rows)
 
 
