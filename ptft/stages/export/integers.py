@@ -12,7 +12,7 @@ from ptft.core.models import Loaded
 from ptft.core.progress import Progress
 from ptft.core.quantising.scheme import Quantised, Scheme
 from ptft.stages.export.asked import Asked
-from ptft.stages.export.formats.held import Format, Plan
+from ptft.stages.export.formats.format import Format, Plan
 from ptft.stages.export.recipe import ExportRecipe
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from ptft.core.files import write_json
 from ptft.core.progress import Progress
 from ptft.stages.export import sizes
 from ptft.stages.export.asked import Asked
-from ptft.stages.export.formats.held import FORMATS, Format, Job, Plan
+from ptft.stages.export.formats.format import Format, Job, Plan
+from ptft.stages.export.formats.held import FORMATS
 from ptft.stages.export.integers import Graphs, Integers
 from ptft.stages.export.recipe import ExportRecipe
 
