@@ -254,8 +254,11 @@ def _make(request: Request, found: Found, fingerprint: str, progress: Progress) 
             UsageError,
             Diverged,
         ):  # what mends these is another input or setting: it must not need --force
-            may_change = not any(request.out.glob("checkpoint-*"))  # which would be lost
-            write_json(request.out / STATE / "started.json", {**started, "may_change": may_change})
+            kept = any(request.out.glob("checkpoint-*"))  # which would be lost
+            if kept or any(path.is_file() for path in out.state.rglob("*")):
+                write_json(request.out / STATE / "started.json", {**started, "may_change": not kept})
+            else:
+                _forget(request.out)
             raise
     saved = orjson.loads(result_file.read_bytes())
     draft = RunRecord(
@@ -267,6 +270,13 @@ def _make(request: Request, found: Found, fingerprint: str, progress: Progress) 
     finished = replace(draft, run=hash_value([fingerprint, [(entry.path, entry.hash) for entry in draft.outputs]])[:16])
     _publish(out, finished)
     return finished
+
+
+def _forget(out: Path) -> None:
+    """A run that was refused before it made anything leaves no folder, but for one that was there and rejected rows."""
+    shutil.rmtree(out / STATE, ignore_errors=True)
+    with contextlib.suppress(OSError):  # it holds something
+        out.rmdir()
 
 
 def _run(request: Request, inputs: Inputs, out: Output, progress: Progress) -> dict[str, Any]:

@@ -79,7 +79,8 @@ def _load_torch(folder: Path, dtype: str) -> Loaded:
             model, kind = adapters.load(folder, dtype)
         else:
             model, kind = load_plain(folder, dtype)
-        tokenizer = load_tokenizer(folder)
+        has_own = TOKENIZER.is_valid(folder) or not adapters.is_adapter(folder)  # peft saves an adapter without one
+        tokenizer = load_tokenizer(folder if has_own else adapters.base_folder(folder))
     return _ready(model, tokenizer, kind, folder)
 
 

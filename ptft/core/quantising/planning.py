@@ -59,7 +59,7 @@ def fitting(scheme: Scheme, width: int) -> Scheme:
     for group in (scheme.group, 64, 32):
         if not group or (group <= scheme.group and width % group == 0):
             return replace(scheme, group=group)
-    return replace(scheme, bits=8, group=0)
+    return replace(scheme, bits=8, group=0, symmetric=True)
 
 
 def bits_a_weight(model: Any, plan: Plan, names: Iterable[str] | None = None) -> float:

@@ -60,7 +60,7 @@ def best_of(candidates: Mapping[str, Candidate], recipe: ExportRecipe) -> str:
 def rule(recipe: ExportRecipe) -> str:
     limit = recipe.max_loss_increase or TOLERATED
     return (
-        f"the {recipe.best} of those whose loss rises by no more than {limit:.2%} (rows without a loss: of which no more first "
+        f"the {recipe.best} of those whose loss rises by no more than {percent(limit)} (rows without a loss: of which no more first "
         "choices change); where there is none, the one that comes nearest"
     )
 
@@ -73,6 +73,10 @@ def gates(candidates: Mapping[str, Candidate], recipe: ExportRecipe) -> tuple[st
         return ("the loss cannot be measured on these --verify rows (a classifier needs labels)",)
     if any(one.harm <= recipe.max_loss_increase for one in candidates.values()):
         return ()
-    rises = ", ".join(f"{name}: {one.harm:.2%}" for name, one in candidates.items())
-    rises = f"{next(iter(candidates.values())).harm:.2%}" if len(candidates) == 1 else f"more in every export ({rises})"
-    return (f"the loss rose by {rises}, over {recipe.max_loss_increase:.2%}",)
+    rises = ", ".join(f"{name}: {percent(one.harm)}" for name, one in candidates.items())
+    rises = percent(next(iter(candidates.values())).harm) if len(candidates) == 1 else f"more in every export ({rises})"
+    return (f"the loss rose by {rises}, over {percent(recipe.max_loss_increase)}",)
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g}%"

@@ -72,10 +72,12 @@ class Integers:
     def applied(self, plan: Plan, keep: bool) -> Iterator[dict[str, Quantised]]:
         """The integers, while the model is what they stand for. keep: the original comes back afterwards."""
         if keep and plan and not self._original:
-            self._original = {name: tensor.clone() for name, tensor in self.loaded.model.state_dict().items()}
+            self._original = _copied(self.loaded.model)
         yield self._quantised(plan)
         if keep and plan:
             self.loaded.model.load_state_dict(self._original)
+        else:
+            self._original.clear()
 
     def _quantised(self, plan: Plan) -> dict[str, Quantised]:
         from ptft.core.quantising import applying
@@ -90,6 +92,13 @@ class Integers:
                 made[weight] = found
                 step.advance()
         return {weight: made[weight] for weight in plan if weight in made}
+
+
+def _copied(model: Any) -> dict[str, Any]:
+    """A model's state on the CPU; a tied weight once."""
+    state = model.state_dict()
+    own = {tensor.data_ptr(): tensor.detach().cpu().clone() for tensor in state.values()}
+    return {name: own[tensor.data_ptr()] for name, tensor in state.items()}
 
 
 @dataclass

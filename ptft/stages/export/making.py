@@ -122,12 +122,15 @@ def _made(cell: Cell, job: Job, folder: Path, notes: Sequence[str]) -> Made:
     from ptft.core.quantising import planning
 
     model, typed = job.loaded.model, cell.format.typed(job.loaded.model, cell.asked, job.recipe)
+    standard = job.recipe.operators == "standard"
     schemes = {name: str(scheme) for name, scheme in job.plan.items() if scheme is not None}
     return Made(
         plan=schemes | typed,
         kept={name: size for name, size in planning.left_out(model, job.plan).items() if name not in typed},
         bytes=sizes.stored(model, folder),
-        expected=sizes.expected(model, job.plan, cell.format.name, cell.format.others(cell.asked, job.stored), typed),
+        expected=sizes.expected(
+            model, job.plan, cell.format.name, cell.format.others(cell.asked, job.stored), typed, standard
+        ),
         bits=sizes.bits_a_weight(folder, model, job.plan) if job.plan else 0.0,
         quantised=sum(weight.ints.numel() for weight in job.quantised.values()),
         notes=list(notes),

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ptft.core.models import NUMBER
 from ptft.core.progress import Table, table_of
 from ptft.stages.export.making import Cell, Made
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ptft.stages.export.verifying import Verified
 
 MB = 1e6
-METRICS = 2  # of a task's, that fit beside the others
+SHOWN = ("perplexity", "macro_f1", "micro_f1", "mean_squared_error", "accuracy")  # the first of them that there is
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,15 @@ class Basis:
     texts: Texts
     calibration: Calibration | None
     original: Verified
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the model predicts a number: it has no choices to compare."""
+        return self.loaded.kind == "classifier" and self.loaded.problem == NUMBER
+
+    @property
+    def unlabelled(self) -> bool:
+        return self.loaded.kind == "classifier" and self.texts.labels is None and not self.texts.built_in
 
     @property
     def compared_on(self) -> str:
@@ -118,18 +128,19 @@ def tables(found: Mapping[str, Finished], basis: Basis, best: str) -> list[Table
 
 
 def _quality(found: Mapping[str, Finished], basis: Basis, best: str) -> Table:
-    measured = [one.verified.quality for one in found.values()]
-    names = list(measured[0].scores)[:METRICS]
-    columns = ["MB", "bits/weight", "loss", "KL", "same first", *names]
-    rows = []
-    for name, one in found.items():
-        quality, shown = one.verified.quality, f"{name} (best)" if name == best and len(found) > 1 else name
-        same = None if quality.first_choice_equal is None else f"{quality.first_choice_equal:.1%}"
-        rise = None if quality.loss_increase is None else f"{quality.loss_increase:+.2%}"
-        scores = [f"{quality.scores[key][0]:.4g} > {quality.scores[key][1]:.4g}" for key in names]
-        rows.append([shown, one.bytes / MB, one.made.bits or None, rise, quality.kl, same, *scores])
+    shown = next((name for name in SHOWN if name in next(iter(found.values())).verified.quality.scores), None)
+    rows = [_row(name, one, basis, shown, name == best and len(found) > 1) for name, one in found.items()]
     title = f"exports of {sum(basis.before.values()) / MB:,.1f} MB, compared on {basis.compared_on}"
-    return table_of(title, ["export", *columns], rows)
+    return table_of(title, ["export", "MB", "bits", "loss", "KL", "same first", *([shown] if shown else [])], rows)
+
+
+def _row(name: str, one: Finished, basis: Basis, shown: str | None, best: bool) -> list[object]:
+    quality = one.verified.quality
+    rise = None if quality.loss_increase is None else f"{quality.loss_increase:+.2%}"
+    same = None if basis.is_number or quality.first_choice_equal is None else f"{quality.first_choice_equal:.1%}"
+    row = [f"{name} (best)" if best else name, one.bytes / MB, one.made.bits or None, rise]
+    row += [None if basis.is_number else quality.kl, same]
+    return row if shown is None else [*row, "{:.4g} -> {:.4g}".format(*quality.scores[shown])]
 
 
 def _sizes(found: Mapping[str, Finished], basis: Basis) -> Table:
@@ -146,9 +157,9 @@ def _speed(found: Mapping[str, Finished], basis: Basis) -> Table | None:
     generates = bool(first.tokens_per_second)
     unit = "tokens/s" if generates else "texts/s"
     rows = [_paces(name, speed, first, generates) for name, speed in _speeds(found, basis)]
-    title = "speed on this machine, one text and eight at a time"
+    title = "speed on this machine, one text and eight at a time; MB of memory"
     latency = "first, ms" if generates else "text, ms"
-    columns = ("model", unit, "x", f"{unit}, 8", "x", latency, "load, s", "memory, MB")
+    columns = ("model", unit, "times", f"{unit}, 8", "times", latency, "load, s", "MB")
     return table_of(title, columns, rows)
 
 
@@ -170,6 +181,26 @@ def _paces(name: str, speed: Any, first: Any, generates: bool) -> list[object]:
 def pace(speed: Any, size: int, generates: bool) -> float:
     """Tokens or texts a second, of `size` texts together."""
     return float(speed.tokens_per_second[size] if generates else 1 / speed.seconds_a_text[size])
+
+
+def notes(found: Mapping[str, Finished]) -> list[str]:
+    """What must be known of exports, each once, with their names where there are several."""
+    of: dict[str, list[str]] = {}
+    for name, one in found.items():
+        for note in filter(None, (*one.made.notes, one.verified.note)):
+            of.setdefault(note, []).append(name)
+    return [f"{', '.join(names)}: {note}" if len(found) > 1 else note for note, names in of.items()]
+
+
+def larger(found: Mapping[str, Finished], basis: Basis) -> list[str]:
+    """A sentence for each export that saves nothing."""
+    before = sum(basis.before.values())
+    return [
+        f"{name} takes {one.bytes / before:.2f} times the original's bytes: what is not quantised is stored in "
+        f"{one.cell.format.others(one.cell.asked, 'its own type')}"
+        for name, one in found.items()
+        if one.bytes >= before and one.made.plan
+    ]
 
 
 def slower(found: Mapping[str, Finished], basis: Basis) -> list[str]:

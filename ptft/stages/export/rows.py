@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from typing import Any
 
@@ -82,6 +82,17 @@ def _drawn(rows: Iterator[Row], count: int, seed: int) -> list[Row]:
         elif (place := draw.randrange(at + 1)) < count:
             kept[place] = (at, row)
     return [row for _, row in sorted(kept, key=lambda pair: pair[0])]
+
+
+def shuffled(texts: Texts, seed: int) -> Texts:
+    """The same rows in another order: calibration takes them until it has enough tokens, and a file may be sorted."""
+    order = list(range(len(texts.texts)))
+    random.Random(seed).shuffle(order)
+    lists = {item.name: getattr(texts, item.name) for item in fields(texts)}
+    moved: dict[str, Any] = {
+        name: [value[at] for at in order] for name, value in lists.items() if isinstance(value, list)
+    }
+    return replace(texts, **moved)
 
 
 def built_in(loaded: Loaded) -> Texts:

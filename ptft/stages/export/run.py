@@ -52,11 +52,12 @@ def run(recipe: ExportRecipe, inputs: Inputs, out: Output, progress: Progress) -
     given = _given(recipe, inputs, out, progress)
     verifier = Verifier(given.loaded, given.checkpoint, given.texts, out.state / "verifying", recipe)
     _refuse_full(given, recipe, out.new)
-    before, parameters = sizes.in_memory(given.loaded.model), count_parameters(given.loaded.model)[0]
+    before, parameters = _before(given), count_parameters(given.loaded.model)[0]
     maker = Maker(
         Integers(given.loaded, recipe, given.calibration, progress), given.stored, out.state / "made", progress
     )
     made = maker.make(given.cells)
+    _let_go(given.loaded.model)
     original, verified = _verified(verifier, maker, given.cells, progress)
     found = {cell.name: Finished(cell, made[cell.name], verified[cell.name]) for cell in given.cells}
     for cell in given.cells:
@@ -72,11 +73,16 @@ def _given(recipe: ExportRecipe, inputs: Inputs, out: Output, progress: Progress
     cells, lacking = cells_of(recipe)
     for reason in lacking:
         progress.warn(reason)
-    folder = CHECKPOINT.require(inputs.folders["model"])
+    folder = inputs.folders["model"]
     _refuse_quantised(folder)
+    CHECKPOINT.require(folder)
     stored = _stored_type(folder)
     loaded, checkpoint = _merged(load(folder, dtype="float32"), out.state / "merged")
     finite.refuse_not_finite(loaded)
+    if loaded.kind == "seq2seq":
+        remedy = "export a decoder such as llama, or an encoder such as bert"
+        what = f"an encoder-decoder ({loaded.model.config.model_type}): such models are not exported"
+        raise InputError(what, where=str(folder), remedy=remedy)
     for cell in cells:
         cell.format.refuse(loaded)
     texts, calibration = _rows(loaded, recipe, inputs, out)
@@ -84,8 +90,10 @@ def _given(recipe: ExportRecipe, inputs: Inputs, out: Output, progress: Progress
 
 
 def _refuse_quantised(folder: Path) -> None:
+    remedy = "export the checkpoint that it was made from"
+    if (folder / EXPORT_FILE).is_file():
+        raise InputError("this is an export, and quantised already", where=str(folder), remedy=remedy)
     if is_quantised(folder):
-        remedy = "export the checkpoint that it was made from"
         raise InputError("this model is quantised already", where=str(folder), remedy=remedy)
 
 
@@ -113,7 +121,7 @@ def _rows(
     loaded: Loaded, recipe: ExportRecipe, inputs: Inputs, out: Output
 ) -> tuple[Texts, Calibration | None]:  # fmt: skip
     """To verify on, and to calibrate with: never the same."""
-    from ptft.stages.export.rows import texts_of
+    from ptft.stages.export.rows import shuffled, texts_of
 
     log = RejectLog(out.new / "rejected.jsonl", recipe.max_bad_rows)
     texts = texts_of(loaded, inputs.rows.get("verify"), recipe.columns, recipe.verify_rows, log, recipe.seed)
@@ -125,7 +133,7 @@ def _rows(
     overlap.refuse_same_file(inputs.rows["calibration"], inputs.rows.get("verify", ()))
     most = recipe.calibration_rows * MOST_TEXTS
     used = texts_of(loaded, inputs.rows["calibration"], recipe.columns, most, log, recipe.seed)
-    used = overlap.held_out(used, texts, log)
+    used = shuffled(overlap.held_out(used, texts, log), recipe.seed)
     return texts, calibration_of(loaded, used.texts, used.pairs, recipe.calibration_rows, recipe.calibration_length)
 
 
@@ -133,17 +141,37 @@ def _refuse_full(given: _Given, recipe: ExportRecipe, new: Path) -> None:
     """Before hours of work that could not be written."""
     model, stored = given.loaded.model, given.stored
     wanted = sum(sum(_expected(model, cell, recipe, stored).values()) for cell in given.cells)
+    if any(cell.format.name == "onnx" for cell in given.cells):
+        wanted += sum(sizes.in_memory(model).values())  # the graph in full precision, which is compared with the model
     free = shutil.disk_usage(new).free
     if wanted > free:
         what = f"no room on the disk: the exports take about {wanted / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free"
         raise RunError(what, where=str(new), remedy="free some, ask for fewer exports, or choose another --out")
 
 
+def _before(given: _Given) -> dict[str, int]:
+    """Bytes of the checkpoint by class, in the type it is stored in (the model in memory is float32)."""
+    return sizes.expected(given.loaded.model, {}, "torchao", given.stored)
+
+
+def _let_go(model: Any) -> None:
+    """Of the weights: from here on the files are read, in other processes, which want the memory."""
+    import gc
+
+    import torch
+
+    model.to("meta")
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def _expected(model: Any, cell: Cell, recipe: ExportRecipe, stored: str) -> dict[str, int]:
     """Bytes by class. `mixed` counts as its smallest scheme, before the sensitivity pass."""
     plan = {} if cell.asked.is_float else cell.format.plan(model, cell.asked, recipe)
     typed = cell.format.typed(model, cell.asked, recipe)
-    return sizes.expected(model, plan, cell.format.name, cell.format.others(cell.asked, stored), typed)
+    others, standard = cell.format.others(cell.asked, stored), recipe.operators == "standard"
+    return sizes.expected(model, plan, cell.format.name, others, typed, standard)
 
 
 def _verified(
@@ -197,8 +225,9 @@ def _finished(
 def _say(found: dict[str, Finished], basis: Basis, best: str, progress: Progress) -> None:
     for table in report.tables(found, basis, best):
         progress.table(table)
-    notes = [note for one in found.values() for note in (*one.made.notes, one.verified.note) if note]
-    for note in [*dict.fromkeys(notes), *report.slower(found, basis)]:
+    if basis.unlabelled:
+        progress.warn("the --verify rows have no labels, so the task's scores are not measured")
+    for note in [*report.notes(found), *report.larger(found, basis), *report.slower(found, basis)]:
         progress.warn(note)
 
 
@@ -212,7 +241,10 @@ def plan(recipe: ExportRecipe, inputs: Inputs, progress: Progress) -> Plan:
         progress.warn(reason)
     folder = inputs.folders["model"]
     _refuse_quantised(folder)
-    model = _without_weights(folder)
+    loaded = _without_weights(folder)
+    for cell in cells:
+        cell.format.refuse(loaded)
+    model = loaded.model
     before = sum(sizes.in_memory(model).values())
     lines: list[tuple[str, object]] = [("parameters", count_parameters(model)[0]), ("bytes before", before)]
     for cell in cells:
@@ -221,16 +253,18 @@ def plan(recipe: ExportRecipe, inputs: Inputs, progress: Progress) -> Plan:
     return Plan(tuple(lines))
 
 
-def _without_weights(folder: Path) -> Any:
-    """The network of a checkpoint (of an adapter: its base) on torch's meta device."""
+def _without_weights(folder: Path) -> Loaded:
+    """A checkpoint (of an adapter: its base) whose network is on torch's meta device."""
     import torch
 
     from ptft.core import adapters
-    from ptft.core.models import auto_class, kind_of, load_config, readable
+    from ptft.core.models import auto_class, kind_of, load_config, load_tokenizer, readable
 
     CHECKPOINT.require(folder)
     with readable(folder):
         base = adapters.base_folder(folder) if adapters.is_adapter(folder) else folder
         config = load_config(base)
+        kind = kind_of(config)
         with torch.device("meta"):
-            return auto_class(kind_of(config)).from_config(config)
+            model = auto_class(kind).from_config(config)
+    return Loaded(model, load_tokenizer(base), kind, (), 0, folder)

@@ -56,16 +56,26 @@ def _every_class(found: Counter[str]) -> dict[str, int]:
 
 
 def expected(
-    model: Any, plan: Plan, format_name: str, others: str = "float32", typed: Collection[str] = ()
+    model: Any,
+    plan: Plan,
+    format_name: str,
+    others: str = "float32",
+    typed: Collection[str] = (),
+    standard: bool = False,
 ) -> dict[str, int]:
     """Bytes by class of an export, from shapes alone (the model may be on torch's meta device): bits x weights, and what the
     format adds.
 
-    plan: by the names of `named_parameters`; {}: nothing is quantised. typed: weights that GGUF holds as Q6_K. others: the type of what is not, and in torchao and
+    plan: by the names of `named_parameters`; {}: nothing is quantised. typed: weights that GGUF holds as Q6_K. standard: in ONNX's own operators. others: the type of what is not, and in torchao and
     compressed-tensors of scales, by torch's name; of gguf, of matrices alone: what has one dimension is float32 there.
     Constants of an ONNX graph are not counted. Raises `UsageError` for a format or a type that is none.
     """
-    sizes = {"torchao": _torchao, "compressed-tensors": _compressed, "onnx": _onnx, "gguf": _gguf}
+    sizes = {
+        "torchao": _torchao,
+        "compressed-tensors": _compressed,
+        "onnx": _onnx_standard if standard else _onnx,
+        "gguf": _gguf,
+    }
     if format_name not in sizes or others not in _TYPE_BYTES:
         what = f"no sizes are known of {format_name} with {others}"
         raise UsageError(what, remedy=f"name {', '.join(sizes)}; and float32, float16 or bfloat16")
@@ -128,6 +138,11 @@ def _onnx(scheme: Scheme, rows: int, width: int, each: int, looked_up: bool) -> 
     count = -(-width // block)
     zeros = 0 if scheme.symmetric else -(-count * scheme.bits // 8)
     return rows * (count * block * scheme.bits // 8 + count * SCALE_BYTES + zeros)
+
+
+def _onnx_standard(scheme: Scheme, rows: int, width: int, each: int, looked_up: bool) -> int:
+    """DequantizeLinear's: scales in the graph's own type, no zero points."""
+    return rows * width * scheme.bits // 8 + rows * _groups(scheme, width) * each
 
 
 def _gguf(scheme: Scheme, rows: int, width: int, each: int, looked_up: bool) -> int:

@@ -26,8 +26,8 @@ TEXTS = [
 RUN = (
     "今天天气很好我们去公园散步吧" * 3
 )  # not learnt from: llama-cpp-python's detokenize drops tokens of more than 32 bytes
-OLD_LIMIT = "runs of more than 16 Han or kana characters are cut elsewhere"
-NUMBERS = "numbers of several digits are cut elsewhere"
+OLD_LIMIT = "llama.cpp cuts runs of more than 16 Han or kana characters into other tokens"
+NUMBERS = "llama.cpp cuts numbers of several digits into other tokens"
 
 
 def wrapped(raw: Any) -> Any:

@@ -90,7 +90,7 @@ def packed(ints: Tensor, bits: int) -> Tensor:
 
     each = 32 // bits
     padded = torch.nn.functional.pad(ints.to(torch.int64) + 2 ** (bits - 1), (0, -ints.shape[1] % each))
-    words = padded.reshape(len(ints), -1, each) << torch.arange(0, 32, bits)
+    words = padded.reshape(len(ints), -1, each) << torch.arange(0, 32, bits, device=ints.device)
     return words.sum(-1).to(torch.int32)  # the highest bit is the sign: the sum wraps around
 
 

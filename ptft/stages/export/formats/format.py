@@ -103,6 +103,7 @@ def plan_of(model: Any, scheme: Scheme, recipe: ExportRecipe, outer: Scheme | No
     """
     from ptft.core.quantising import matrices, planning
 
+    _refuse_unknown(model, recipe)
     found = planning.plan_for(model, scheme, outer=outer or Scheme(8, 0), keep=recipe.keep)
     for matrix in matrices.matrices(model):
         if (outer is None and planning.is_outer(model, matrix)) or (matrix.transposed and not transposed):
@@ -112,6 +113,17 @@ def plan_of(model: Any, scheme: Scheme, recipe: ExportRecipe, outer: Scheme | No
         remedy = "export it to --format onnx, or a model of another family, such as llama or bert"
         raise InputError(what, remedy=f"{remedy}; or shorten --set keep=" if recipe.keep else remedy)
     return found
+
+
+def _refuse_unknown(model: Any, recipe: ExportRecipe) -> None:
+    """A layer that was meant to be kept must not be quantised for a slip of the pen."""
+    from ptft.core.quantising import matrices
+
+    users = [user for matrix in matrices.matrices(model) for user in matrix.users]
+    for end in recipe.keep:
+        if not any(user.endswith(end) for user in users):
+            what, some = f"keep: no layer's name ends with {end!r}", ", ".join(users[:4])
+            raise InputError(what, remedy=f"the layers are called {some}, ...")
 
 
 def outer_of(recipe: ExportRecipe, default: Literal["full", "int8"], group: int) -> Scheme | None:

@@ -177,9 +177,9 @@ def _nearest(pattern: str) -> Splitting:
     name = "gpt-2" if like == _GPT2 else "qwen2" if single else "dbrx"
     if like not in (_GPT2, _CL100K, _BILINGUAL):
         return Splitting(name, "its way of cutting text is not known there: tokens may differ")
-    found = [f"runs of more than {limit[1]} Han or kana characters are cut elsewhere"] if limit else []
+    found = [f"llama.cpp cuts runs of more than {limit[1]} Han or kana characters into other tokens"] if limit else []
     if not single and (name == "gpt-2" or r"\p{N}{1,3}|" not in pattern):
-        found.append("numbers of several digits are cut elsewhere")
+        found.append("llama.cpp cuts numbers of several digits into other tokens")
     return Splitting(name, "; ".join(found))
 
 

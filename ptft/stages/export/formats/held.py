@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ptft.stages.export.recipe import ExportRecipe, FormatName
 
 
+UNSIGNED = "this processor adds 8-bit products in 16 bits, so weights are stored as uint8; on one with VNNI export again: it is faster there"
+
+
 class _TorchAo(Format):
     name = "torchao"
     packages = ("torchao", "transformers", "torch")
@@ -67,13 +70,6 @@ class _Onnx(Format):
             return "TensorRT takes no zero points: symmetric=true, or operators=fused"
         return floats(asked, ("fp32", "fp16"), "ONNX Runtime computes bfloat16 on few devices: fp16 or fp32")
 
-    def refuse(self, loaded: Loaded) -> None:
-        if loaded.model.config.is_encoder_decoder:
-            remedy = "export it to --format torchao, or a model of one part, such as llama or bert"
-            raise InputError(
-                "an encoder-decoder: ONNX graphs here have one part", where=str(loaded.folder), remedy=remedy
-            )
-
     def schemes(self, asked: Asked, recipe: ExportRecipe) -> tuple[Scheme, ...]:
         """MatMulNBits' blocks have 32 to 128 weights: a scale a row takes no fewer bits than one every 128."""
         fewest = asked.scheme(recipe, int8_group=128)
@@ -89,12 +85,14 @@ class _Onnx(Format):
         return "float16" if asked.precision == "fp16" else "float32"
 
     def write(self, job: Job, out: Path) -> tuple[str, ...]:
-        from ptft.stages.export.formats import onnx, onnx_weights
+        from ptft.stages.export.formats import onnx, onnx_packing, onnx_weights
 
         standard = job.recipe.operators == "standard"
-        arithmetic = onnx_weights.Arithmetic.of(job.plan, job.ranges, standard=standard)
+        unsigned = not standard and onnx_packing.saturates(_processor())
+        arithmetic = replace(onnx_weights.Arithmetic.of(job.plan, job.ranges, standard=standard), unsigned=unsigned)
         onnx.write(job.loaded, job.quantised, out, arithmetic, graph=job.graph(job.asked.precision == "fp16"))
-        return ()
+        in_integers = any(scheme is not None and scheme.activations != "none" for scheme in job.plan.values())
+        return (UNSIGNED,) if unsigned and in_integers else ()
 
     def how_to_load(self, loaded: Loaded) -> str:
         from ptft.stages.export.formats import onnx
@@ -125,7 +123,13 @@ class _Gguf(Format):
         return (replace(fewest, group=32), Scheme(8, 32, True, fewest.method))
 
     def plan(self, model: Any, asked: Asked, recipe: ExportRecipe) -> Plan:
-        return plan_of(model, self.schemes(asked, recipe)[0], recipe, outer_of(recipe, "int8", 32))
+        from ptft.core.quantising import matrices
+
+        found = plan_of(model, self.schemes(asked, recipe)[0], recipe, outer_of(recipe, "int8", 32))
+        for matrix in matrices.matrices(model):
+            if matrix.shape[1] % 32:  # no type of GGUF has blocks for such rows: they stay F16
+                found[matrix.name] = None
+        return found
 
     def others(self, asked: Asked, stored: str) -> str:
         return {"fp32": "float32", "bf16": "bfloat16"}.get(asked.precision, "float16")
@@ -190,6 +194,13 @@ class _Compressed(Format):
         from ptft.stages.export.formats import compressed
 
         return compressed.how_to_load(auto(loaded))
+
+
+def _processor() -> str:
+    """Its flags, where Linux tells them."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text(encoding="utf-8", errors="replace").splitlines() if cpu.is_file() else []
+    return next((line for line in lines if line.startswith("flags")), "")
 
 
 FORMATS: Mapping[FormatName, Format] = {one.name: one for one in (_TorchAo(), _Onnx(), _Gguf(), _Compressed())}

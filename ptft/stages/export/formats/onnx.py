@@ -96,9 +96,27 @@ def _save(model: Any, out: Path) -> None:
     ir.save(model, out / GRAPH, external_data=DATA if size > LARGEST_FILE else None)
 
 
+_LOAD = """import numpy, onnxruntime
+onnxruntime.set_default_logger_severity(3)
+from transformers import AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained("DIR"{trust})
+session = onnxruntime.InferenceSession("DIR/{graph}")
+ids = numpy.array([tokenizer("text")["input_ids"]])
+given = {{"input_ids": ids, "attention_mask": numpy.ones_like(ids), "token_type_ids": numpy.zeros_like(ids)}}
+"""
+_LOAD_CACHE = """given["position_ids"] = numpy.arange(ids.shape[1])[None]
+for one in session.get_inputs():  # no keys and values yet; those of the next step are the outputs "present..."
+    if one.name.startswith("past"):
+        half = one.type == "tensor(float16)"
+        given[one.name] = numpy.zeros((1, one.shape[1], 0, one.shape[3]), "float16" if half else "float32")
+"""
+_RUN = "outputs = session.run(None, {one.name: given[one.name] for one in session.get_inputs()})"
+
+
 def how_to_load(loaded: Loaded) -> str:
-    """Python, run where the folder is."""
-    return f'import onnxruntime\nsession = onnxruntime.InferenceSession("DIR/{GRAPH}")'
+    """Python, run where the folder is; `outputs[0]` are the logits (of answers: of their starts)."""
+    trust = ", trust_remote_code=True" if loaded.model.config.model_type == "mean_pooled" else ""
+    return _LOAD.format(graph=GRAPH, trust=trust) + (_LOAD_CACHE if loaded.kind == "causal" else "") + _RUN
 
 
 # ---------------------------------------------------------------- is the graph the model?
