@@ -160,10 +160,3 @@ class _Work:
         scheme = self.plan[matrix.name]
         assert scheme is not None
         return scheme
-
-
-def put(model: Any, quantised: Mapping[str, Quantised]) -> None:
-    """Write what integers stand for into another copy of the model, in place."""
-    there = {matrix.name: matrix for matrix in matrices(model)}
-    for name, found in quantised.items():
-        there[name].write(found.dequantised())

@@ -44,11 +44,6 @@ class Scheme:
         if self.activations not in ("none", "dynamic", "static"):
             raise UsageError(f"activations {self.activations!r}", remedy="none, dynamic or static")
 
-    @property
-    def calibrated(self) -> bool:
-        """Whether making it takes rows of text."""
-        return self.method in CALIBRATED or self.activations == "static"
-
     def groups(self, width: int) -> int:
         """Scales of a row of `width` weights. Raises `UsageError` where the group does not divide it."""
         if self.group and width % self.group:
@@ -92,9 +87,3 @@ class Quantised:
         if self.zeros is not None:
             ints = ints - self.zeros[:, :, None].float()
         return (ints * self.scales[:, :, None]).reshape(self.ints.shape)
-
-    @property
-    def bytes(self) -> int:
-        """With ints of 4 bits packed in pairs and scales in float16."""
-        zeros = 0 if self.zeros is None else self.zeros.numel() * self.bits
-        return (self.ints.numel() * self.bits + self.scales.numel() * SCALE_BITS + zeros + 7) // 8

@@ -9,7 +9,7 @@ knapsack over each weight's lower convex hull, at most one step from the optimum
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ptft.core.errors import UsageError
@@ -169,11 +169,16 @@ def _hull(size: Mapping[Scheme, int], damage: Mapping[Scheme, float]) -> list[Sc
 
 
 def mixed(
-    model: Any, plan: Plan, schemes: Sequence[Scheme], rows: Calibration, bits_per_weight: float
-) -> dict[str, Scheme | None]:
-    """The plan with the blocks' weights at these schemes as the rule says. bits_per_weight: the blocks' mean, scales counted."""
+    model: Any, plan: Plan, schemes: Sequence[Scheme], rows: Calibration, bits_per_weight: float,
+    watch: Callable[[], None] = lambda: None,
+) -> dict[str, Scheme | None]:  # fmt: skip
+    """The plan with the blocks' weights at these schemes as the rule says. bits_per_weight: the blocks' mean, scales counted.
+
+    watch: called after each choice (`choices_of`) is measured.
+    """
     choices = choices_of(model, plan, schemes)
     damage: dict[str, dict[Scheme, float]] = {name: {} for name in choices}
     for name, scheme, found in damages(model, choices, rows):
         damage[name][scheme] = found
+        watch()
     return {**plan, **spent(model, choices, damage, bits_per_weight)}

@@ -40,22 +40,18 @@ class Integers:
         schemes = format.schemes(asked, self.recipe)
         key = f"{sorted(plan.items())} {schemes}"
         if key not in self._mixed:
-            self._mixed[key] = {**plan, **self._spent(plan, schemes)}
+            self._mixed[key] = self._spent(plan, schemes)
         return self._mixed[key]
 
-    def _spent(self, plan: Plan, schemes: Sequence[Scheme]) -> dict[str, Scheme]:
+    def _spent(self, plan: Plan, schemes: Sequence[Scheme]) -> Plan:
         """Bits where the sensitivity pass finds that they matter."""
         from ptft.core.quantising import sensitivity
 
         assert self.calibration is not None
-        choices = sensitivity.choices_of(self.loaded.model, plan, schemes)
-        damage: dict[str, dict[Scheme, float]] = {name: {} for name in choices}
-        passes = sum(len(options) for options in choices.values())
+        model, bits = self.loaded.model, self.recipe.bits_per_weight
+        passes = sum(len(options) for options in sensitivity.choices_of(model, plan, schemes).values())
         with self.progress.step("sensitivity of each weight", total=passes, unit="passes") as step:
-            for name, scheme, found in sensitivity.damages(self.loaded.model, choices, self.calibration):
-                damage[name][scheme] = found
-                step.advance()
-        return sensitivity.spent(self.loaded.model, choices, damage, self.recipe.bits_per_weight)
+            return sensitivity.mixed(model, plan, schemes, self.calibration, bits, step.advance)
 
     def ranges(self, plan: Plan) -> dict[str, Any]:
         """Of layers' inputs, where a scheme is static."""

@@ -67,15 +67,6 @@ def refuse_same_file(calibration: Sequence[Source], verification: Sequence[Sourc
             raise InputError(message, where=str(path), remedy=remedy)
 
 
-def refuse_shared(calibration: Texts, verification: Texts) -> None:
-    """Raise `InputError` where rows of one are in the other. The sentences that come with ptft are nobody's rows."""
-    if calibration.built_in or verification.built_in:
-        return
-    pairs = shared(calibration, verification)
-    if pairs:
-        raise _refusal(pairs, len(calibration.texts))
-
-
 def held_out(calibration: Texts, verification: Texts, log: RejectLog) -> Texts:
     """The calibration rows without those that overlap, which go to the log as bad rows do.
 

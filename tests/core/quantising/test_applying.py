@@ -11,7 +11,7 @@ import torch
 
 from ptft.core.errors import InputError, UsageError
 from ptft.core.quantising import Scheme
-from ptft.core.quantising.applying import applied, put
+from ptft.core.quantising.applying import applied
 from ptft.core.quantising.matrices import matrices
 from ptft.core.quantising.planning import plan_for
 
@@ -68,12 +68,6 @@ def test_tied_weights_stay_tied() -> None:
     found = applied(model, plan_for(model, Scheme(8, 0)))
     assert model.lm_head.weight is model.model.embed_tokens.weight
     assert torch.equal(model.lm_head.weight, found["model.embed_tokens.weight"].dequantised())
-
-
-def test_integers_can_be_put_into_another_copy() -> None:
-    model, other = small_models.make("gpt2"), small_models.make("gpt2")
-    put(other, applied(model, plan_for(model, Scheme(4, 32))))
-    assert off(model, other, "gpt2") == 0.0
 
 
 def test_what_cannot_be_done_is_refused() -> None:

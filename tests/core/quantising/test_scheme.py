@@ -35,4 +35,3 @@ def test_dequantised_takes_the_zero_point_away_and_scales() -> None:
     found = Quantised(ints, scales, zeros, 4, 2)
     assert found.dequantised().tolist() == [[0.0, 0.5, -2.0, 12.0]]
     assert Quantised(ints, scales, None, 4, 2).dequantised().tolist() == [[0.5, 1.0, -6.0, 8.0]]
-    assert found.bytes == 2 + 4 + 1

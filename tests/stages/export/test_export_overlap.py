@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ptft.core.errors import InputError
 from ptft.core.files import expand
 from ptft.core.rows import RejectLog
-from ptft.stages.export.overlap import held_out, refuse_same_file, refuse_shared, shared
+from ptft.stages.export.overlap import held_out, refuse_same_file, shared
 from ptft.stages.export.rows import Texts
 
 ENGLISH = "Heavy rain closed the coastal road for a third day, and farmers in the valley watched the river rise again."
@@ -184,22 +184,20 @@ def test_chat_markers(rows):
 # ---------------------------------------------------------------- what is said
 
 
-def test_the_refusal_names_both_rows_the_text_and_the_way_out():
+def test_the_refusal_names_both_rows_the_text_and_the_way_out(tmp_path):
     ours, theirs = texts(own(1), ENGLISH, CHINESE), texts(own(2), CHINESE, own(3), ENGLISH, name="verify.jsonl")
     with pytest.raises(InputError) as error:
-        refuse_shared(ours, theirs)
+        held_out(ours, theirs, RejectLog(tmp_path / "rejected.jsonl", 0))
     said = error.value
     assert said.where == "calibration.jsonl:2" and said.message.startswith("2 of the 3 calibration rows overlap")
     assert "verify.jsonl:4" in said.message and "Heavy rain closed the coastal road" in said.message
     assert "ptft split" in said.remedy and "ptft clean calibration.jsonl --protect verify.jsonl" in said.remedy
 
 
-def test_rows_held_out_are_taken():
-    refuse_shared(texts(own(1), ENGLISH), texts(own(2), CHINESE, name="verify.jsonl"))
-
-
-def test_the_sentences_of_ptft_itself_are_nobodys():
-    refuse_shared(texts(ENGLISH), texts(ENGLISH, name="verify.jsonl", built_in=True))
+def test_the_sentences_of_ptft_itself_are_nobodys(tmp_path):
+    log = RejectLog(tmp_path / "rejected.jsonl", 0)
+    ours = texts(ENGLISH)
+    assert held_out(ours, texts(ENGLISH, name="verify.jsonl", built_in=True), log) == ours
 
 
 def test_a_file_for_both(tmp_path, monkeypatch):
