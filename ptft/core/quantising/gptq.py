@@ -26,13 +26,14 @@ class Settings:
     """damping: a share of the mean diagonal, added to it. block: columns whose updates are gathered before the rest sees them.
 
     act_order: columns of the largest inputs first; groups stay where they are in the row, so a format needs no index.
-    search: scales of the least error that the inputs' mean squares weigh, in place of those that cover every weight.
+    search: scales of the least error that the inputs' mean squares weigh, in place of those that cover every weight. Not by
+    default: it pays on models of a million weights and costs on larger ones (docs/log.md, "export at full depth").
     """
 
     damping: float = 0.01
     block: int = 128
     act_order: bool = True
-    search: bool = True
+    search: bool = False
 
 
 def gptq(weight: Tensor, hessian: Tensor, scheme: Scheme, settings: Settings | None = None) -> Quantised:
