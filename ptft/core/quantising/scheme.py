@@ -24,7 +24,8 @@ CALIBRATED: tuple[Method, ...] = ("gptq", "awq")
 class Scheme:
     """How one matrix is quantised. group: weights of a row that share a scale; 0: the whole row (an output channel).
 
-    symmetric: no zero point. activations: of the layer's inputs, in 8 bits: a scale a token as it comes, or one found before.
+    symmetric: no zero point. activations: of the layer's inputs, in 8 bits: scales as they come (a token's;
+    in ONNX Runtime one for all tokens of a pass), or found before.
     Raises `UsageError` for what is none of these.
     """
 

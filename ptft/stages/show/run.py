@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 
 from ptft.core import record
-from ptft.core.contracts import SCORES, TOKENIZER, kind_of
+from ptft.core.contracts import EXPORT, SCORES, TOKENIZER, kind_of
 from ptft.core.errors import InputError
 from ptft.core.files import begun, is_unfinished
 from ptft.core.progress import Table, table_of
 from ptft.core.record import RunRecord
-from ptft.stages.show import scores, tokenizers
+from ptft.stages.show import exports, scores, tokenizers
 
 
 def described(folders: Sequence[Path], text: str | None = None) -> tuple[list[Table], Any]:
@@ -62,6 +62,8 @@ def _facts(folder: Path) -> dict[str, Any]:
 def _tables(folder: Path, facts: dict[str, Any]) -> list[Table]:
     figures = _figures(made_by) if (made_by := record.made(folder)) and "run" in facts else []
     tables = _origin(folder, facts)
+    if facts["kind"] == EXPORT.name:
+        return [*tables, *exports.one(folder)]
     return [*tables, table_of("how it went", ("", ""), figures)] if figures else tables
 
 

@@ -75,6 +75,17 @@ def test_several_have_folders_of_their_own_and_a_best(several: tuple[Any, Path, 
     assert len(progress.tables) == 2, "speed was not measured"
 
 
+def test_show_lists_them(several: tuple[Any, Path, Silent]) -> None:
+    from ptft.stages.show.run import described
+
+    listed = report_of(several[1])
+    shown = next(table for table in described([several[1]])[0] if table.title.startswith("exports of"))
+    assert [row[0].removesuffix(" (best)") for row in shown.rows] == list(listed["exports"])
+    assert [row[0] for row in shown.rows if row[0].endswith("(best)")] == [f"{listed['best']} (best)"]
+    alone = described([several[1] / "int4-rtn-gguf"])[0][-1]
+    assert dict(alone.rows)["scheme"] == listed["exports"]["int4-rtn-gguf"]["scheme"]
+
+
 def test_the_dry_run_foretells_the_sizes(several: tuple[Any, Path, Silent], model: Path) -> None:
     recipe = ExportRecipe(to=("int8", "int4-rtn"), format=("onnx", "gguf"))
     lines = dict(run.plan(recipe, Inputs({}, {"model": model}), Silent()).lines)
