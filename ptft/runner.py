@@ -255,7 +255,8 @@ def _make(request: Request, found: Found, fingerprint: str, progress: Progress) 
             Diverged,
         ):  # what mends these is another input or setting: it must not need --force
             kept = any(request.out.glob("checkpoint-*"))  # which would be lost
-            if kept or any(path.is_file() for path in out.state.rglob("*")):
+            half_replaced = (request.out / STATE / REPLACED).exists()
+            if kept or half_replaced or any(path.is_file() for path in out.state.rglob("*")):
                 write_json(request.out / STATE / "started.json", {**started, "may_change": not kept})
             else:
                 _forget(request.out)
@@ -273,7 +274,7 @@ def _make(request: Request, found: Found, fingerprint: str, progress: Progress) 
 
 
 def _forget(out: Path) -> None:
-    """A run that was refused before it made anything leaves no folder, but for one that was there and rejected rows."""
+    """A run that was refused before it made anything leaves no folder, unless it holds something else."""
     shutil.rmtree(out / STATE, ignore_errors=True)
     with contextlib.suppress(OSError):  # it holds something
         out.rmdir()

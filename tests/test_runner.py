@@ -68,6 +68,21 @@ def request(corpus, out, **kwargs):
     return Request(stage, recipe, {"data": (str(corpus),)}, ("ptft", "copy"), out, **kwargs)
 
 
+def test_a_run_that_is_refused_before_it_makes_anything_leaves_no_folder(corpus, tmp_path, monkeypatch):
+    class Refuses:
+        def run(self, recipe, inputs, out, progress):
+            raise InputError("bad", remedy="mend")
+
+    monkeypatch.setitem(sys.modules, "fake_stage", Refuses())
+    with pytest.raises(InputError):
+        execute(request(corpus, tmp_path / "out"), Silent())
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "there").mkdir()
+    with pytest.raises(InputError):
+        execute(request(corpus, tmp_path / "there"), Silent())
+    assert not (tmp_path / "there").exists() or not any((tmp_path / "there").iterdir())
+
+
 def test_a_finished_run_is_up_to_date_and_recorded(fake, corpus, tmp_path):
     out = tmp_path / "out"
     first = execute(request(corpus, out), Silent())

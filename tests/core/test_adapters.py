@@ -59,6 +59,14 @@ def test_an_adapter_is_merged_to_the_same_answers_and_stays_tied(base, tmp_path)
     assert all(parameter.requires_grad for parameter in whole.model.parameters())
 
 
+def test_an_adapter_saved_by_peft_alone_has_its_bases_tokenizer(base, tmp_path):
+    folder = tmp_path / "adapter"
+    make(base, folder, lora())
+    for path in [*folder.glob("tokenizer*"), *folder.glob("chat_template*")]:
+        path.unlink()
+    assert models.load(folder).tokenizer("今天")["input_ids"] == models.load(base).tokenizer("今天")["input_ids"]
+
+
 def test_a_plain_model_is_merged_already(base):
     loaded = models.load(base)
     assert adapters.merged(loaded) is loaded
