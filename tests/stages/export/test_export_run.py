@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import exporting
+import export_runs
 import numpy as np
 import pytest
 import tiny
-from exporting import exported, report_of
+from export_runs import exported, report_of
 
 from ptft.core.contracts import EXPORT, Inputs, Output, best_of
 from ptft.core.errors import InputError, RunError
@@ -26,12 +26,12 @@ IDS = [[5, 9, 30, 41, 77, 120, 8, 3, 60, 61]]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exporting.causal(tmp_path_factory.mktemp("causal") / "model")
+    return export_runs.causal(tmp_path_factory.mktemp("causal") / "model")
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exporting.rows_file(tmp_path_factory.mktemp("rows") / "rows.jsonl", exporting.HELD_OUT, tiny.LABELS)
+    return export_runs.rows_file(tmp_path_factory.mktemp("rows") / "rows.jsonl", export_runs.HELD_OUT, tiny.LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_what_is_made_is_not_made_again(
 def test_a_type_that_the_checkpoint_has_stays(tmp_path: Path) -> None:
     import torch
 
-    folder = exporting.causal(tmp_path / "model")
+    folder = export_runs.causal(tmp_path / "model")
     loaded = load(folder)
     loaded.model.to(torch.bfloat16).save_pretrained(folder)
     _, new, _ = exported(tmp_path / "out", folder, format=("torchao",))
@@ -154,7 +154,7 @@ def test_the_gate_fails_and_keeps_what_was_made(
 
 
 def test_an_adapter_is_merged_first(tmp_path: Path, model: Path) -> None:
-    adapter = exporting.lora(tmp_path / "adapter", model)
+    adapter = export_runs.lora(tmp_path / "adapter", model)
     _, folder, _ = exported(tmp_path / "out", adapter)
     with_adapter, quantised = logits_of(adapter), logits_of(folder)
     assert np.abs(quantised - with_adapter).max() < 0.2 < np.abs(logits_of(model) - with_adapter).max()
@@ -190,7 +190,7 @@ def test_layers_may_be_kept(tmp_path: Path, model: Path) -> None:
 
 
 def test_embeddings_may_be_as_llama_cpps_files_have_them(tmp_path: Path) -> None:
-    wide = exporting.causal(tmp_path / "model", hidden_size=256, num_hidden_layers=1, tie_word_embeddings=True)
+    wide = export_runs.causal(tmp_path / "model", hidden_size=256, num_hidden_layers=1, tie_word_embeddings=True)
     _, folder, _ = exported(tmp_path / "out", wide, embeddings="int6", format=("gguf",), to=("int4-rtn",))
     report = report_of(folder)
     assert report["plan"]["model.embed_tokens.weight"] == "Q6_K" and not report["kept_in_full_precision"]
@@ -205,7 +205,7 @@ def test_calibration_takes_rows_from_all_of_a_sorted_file(tmp_path: Path, model:
     rows = tuple(f"English line number {at} of many" for at in range(200)) + tuple(
         f"中文的第{at}行文字" for at in range(200)
     )
-    path = exporting.rows_file(tmp_path / "sorted.jsonl", rows)
+    path = export_runs.rows_file(tmp_path / "sorted.jsonl", rows)
     recipe = ExportRecipe(to=("int4",), calibration=str(path), calibration_rows=8, calibration_length=32)
     out = Output(tmp_path, tmp_path, tmp_path)
     _, calibration = run._rows(loaded, recipe, Inputs({"calibration": expand([str(path)])}), out)
@@ -215,7 +215,7 @@ def test_calibration_takes_rows_from_all_of_a_sorted_file(tmp_path: Path, model:
 
 
 def test_a_gguf_file_of_odd_rows_keeps_them_in_half_precision(tmp_path: Path) -> None:
-    odd = exporting.causal(tmp_path / "model", hidden_size=48, intermediate_size=128, num_hidden_layers=1)
+    odd = export_runs.causal(tmp_path / "model", hidden_size=48, intermediate_size=128, num_hidden_layers=1)
     _, folder, _ = exported(tmp_path / "out", odd, format=("gguf",), to=("int4-rtn",))
     report = report_of(folder)
     assert set(report["plan"]) == {"model.layers.0.mlp.down_proj.weight"}

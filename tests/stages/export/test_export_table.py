@@ -13,7 +13,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-import exporting
+import export_runs
 import pytest
 import tiny
 
@@ -53,15 +53,15 @@ def made(folder: Path, model: str) -> Path:
     if model == "BERT classifier":
         checkpoint, labels = tiny.bert_classifier(folder / "model"), tiny.LABELS
     else:
-        checkpoint, labels = exporting.causal(folder / "model", tie_word_embeddings=model == "causal Llama"), ()
+        checkpoint, labels = export_runs.causal(folder / "model", tie_word_embeddings=model == "causal Llama"), ()
     if model == "merged LoRA":
-        checkpoint = exporting.lora(folder / "adapter", checkpoint)
-    rows = exporting.rows_file(folder / "rows.jsonl", exporting.HELD_OUT, labels)
-    seen = exporting.rows_file(folder / "seen.jsonl", exporting.SEEN)
+        checkpoint = export_runs.lora(folder / "adapter", checkpoint)
+    rows = export_runs.rows_file(folder / "rows.jsonl", export_runs.HELD_OUT, labels)
+    seen = export_runs.rows_file(folder / "seen.jsonl", export_runs.SEEN)
     formats = tuple(name for name in FORMATS if model != "BERT classifier" or name != "gguf")
     schemes = tuple(scheme for scheme in SCHEMES if any(held(scheme, name, model) for name in FORMATS))
     recipe = {"to": schemes, "format": formats, "bits_per_weight": 5.0, "calibration_rows": 8, "calibration_length": 32}
-    _, new, _ = exporting.exported(folder, checkpoint, rows, seen, **recipe)
+    _, new, _ = export_runs.exported(folder, checkpoint, rows, seen, **recipe)
     return new
 
 
@@ -71,7 +71,7 @@ def test_every_cell_loads_without_ptft_and_answers_as_claimed(model: str, tmp_pa
     if model == "BERT classifier":
         pytest.importorskip("compressed_tensors", reason="pip install 'ptft[compressed]'")
     new = made(tmp_path, model)
-    listed = exporting.report_of(new)["exports"]
+    listed = export_runs.report_of(new)["exports"]
     assert list(listed) == cells(model)
     script = Path(__file__).with_name("outside.py")
     ran = subprocess.run(
@@ -80,7 +80,7 @@ def test_every_cell_loads_without_ptft_and_answers_as_claimed(model: str, tmp_pa
     assert ran.returncode == 0, ran.stderr[-2000:]
     found = json.loads(ran.stdout.splitlines()[-1])
     for name in listed:
-        outside, report = found[str(new / name)], exporting.report_of(new / name)
+        outside, report = found[str(new / name)], export_runs.report_of(new / name)
         assert outside["first"], name
         assert outside["logit"] < CLOSE.get(report["to"], 2e-3), (name, outside)
         check_report(name, report)
@@ -90,7 +90,7 @@ def check_report(name: str, report: Any) -> None:
     """What holds of every export's own account."""
     after, expected = report["bytes"]["after"]["total"], report["bytes"]["expected"]["total"]
     assert abs(after / expected - 1) < 0.05, (name, after, expected)
-    assert report["verify"]["rows"] == len(exporting.HELD_OUT)
+    assert report["verify"]["rows"] == len(export_runs.HELD_OUT)
     assert report["verify"]["kl"] < FURTHEST[report["to"].split("-")[0]], (name, report["verify"]["kl"])
     if report["plan"]:
         assert report["bytes"]["after"]["linear"] < 0.5 * report["bytes"]["before"]["linear"], name

@@ -92,8 +92,9 @@ def add(
 def initializer(graph: Any, name: str, array: Any) -> Any:
     import onnx_ir as ir
 
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    whole = np.ascontiguousarray(array).reshape(array.shape)  # which makes a row of one out of a number
+    tensor = ir.tensor(whole, name=name)
+    value = ir.Value(name=name, shape=ir.Shape(whole.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
 
