@@ -46,7 +46,7 @@ class ExportRecipe(Recipe):
     )  # fmt: skip
     calibration_rows: int = knob(128, "rows of calibration_length tokens (of a classifier: texts) used of it", low=1)
     calibration_length: int = knob(512, "tokens of such a row at most", low=8)
-    percentile: float = knob(100.0, "static: share of a layer's inputs that lie inside its range", above=50, high=100)
+    percentile: float = knob(99.99, "static: share of a layer's inputs that lie inside its range", above=50, high=100)
     operators: Literal["fused", "standard"] = knob(
         "fused", "onnx: ONNX Runtime's own operators, or ONNX's alone, which other runtimes (TensorRT) take too"
     )
