@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,6 +121,7 @@ class Graphs:
     def _trace(self, half: bool) -> Any:
         from ptft.stages.export.formats import onnx
 
+        shutil.rmtree(self.scratch, ignore_errors=True)  # a kill left it
         with self.progress.step("tracing the ONNX graph", total=1, unit="graphs") as step:
             graph = onnx.graph_of(self.loaded, self.scratch, half=half, standard=self.standard)
             step.advance()

@@ -79,12 +79,7 @@ def _given(recipe: ExportRecipe, inputs: Inputs, out: Output, progress: Progress
     stored = _stored_type(folder)
     loaded, checkpoint = _merged(load(folder, dtype="float32"), out.state / "merged")
     finite.refuse_not_finite(loaded)
-    if loaded.kind == "seq2seq":
-        remedy = "export a decoder such as llama, or an encoder such as bert"
-        what = f"an encoder-decoder ({loaded.model.config.model_type}): such models are not exported"
-        raise InputError(what, where=str(folder), remedy=remedy)
-    for cell in cells:
-        cell.format.refuse(loaded)
+    _refuse_family(loaded, cells)
     texts, calibration = _rows(loaded, recipe, inputs, out)
     return _Given(loaded, checkpoint, stored, cells, texts, calibration)
 
@@ -95,6 +90,15 @@ def _refuse_quantised(folder: Path) -> None:
         raise InputError("this is an export, and quantised already", where=str(folder), remedy=remedy)
     if is_quantised(folder):
         raise InputError("this model is quantised already", where=str(folder), remedy=remedy)
+
+
+def _refuse_family(loaded: Loaded, cells: Sequence[Cell]) -> None:
+    if loaded.kind == "seq2seq":
+        remedy = "export a decoder such as llama, or an encoder such as bert"
+        what = f"an encoder-decoder ({loaded.model.config.model_type}): such models are not exported"
+        raise InputError(what, where=str(loaded.folder), remedy=remedy)
+    for cell in cells:
+        cell.format.refuse(loaded)
 
 
 def _stored_type(folder: Path) -> str:
@@ -242,8 +246,7 @@ def plan(recipe: ExportRecipe, inputs: Inputs, progress: Progress) -> Plan:
     folder = inputs.folders["model"]
     _refuse_quantised(folder)
     loaded = _without_weights(folder)
-    for cell in cells:
-        cell.format.refuse(loaded)
+    _refuse_family(loaded, cells)
     model = loaded.model
     before = sum(sizes.in_memory(model).values())
     lines: list[tuple[str, object]] = [("parameters", count_parameters(model)[0]), ("bytes before", before)]

@@ -125,6 +125,23 @@ def test_what_is_made_is_not_made_again(
     assert all((cut / name).read_bytes() == (whole / name).read_bytes() for name in names)
 
 
+def test_what_a_kill_left_of_a_graph_is_no_hindrance(tmp_path: Path, model: Path) -> None:
+    left = tmp_path / "out" / "state" / "made" / "graph"
+    left.mkdir(parents=True)
+    (left / "model.onnx").write_bytes(b"half")
+    _, folder, _ = exported(tmp_path / "out", model, format=("onnx",))
+    assert (folder / "model.onnx").is_file() and not left.exists()
+
+
+def test_the_dry_run_refuses_what_the_run_does(tmp_path: Path) -> None:
+    for folder, name, because in (
+        (tiny.seq2seq(tmp_path / "t5"), "onnx", "encoder-decoder"),
+        (tiny.bert_classifier(tmp_path / "bert"), "gguf", "GGUF files are written of"),
+    ):
+        with pytest.raises(InputError, match=because):
+            run.plan(ExportRecipe(format=(name,)), Inputs({}, {"model": folder}), Silent())
+
+
 def test_a_type_that_the_checkpoint_has_stays(tmp_path: Path) -> None:
     import torch
 
